@@ -1,0 +1,1 @@
+"""Columns to bytes and back: numbers (pcodec), dictionaries and bytes (zstandard), checksums, sealed JSON."""

@@ -1,0 +1,266 @@
+"""`Measure`: a named set of time-stamped rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from measurefs.database.batch import check_batch, split
+from measurefs.database.inputs import to_table
+from measurefs.database.intervals import Interval
+from measurefs.database.schema import MeasureSchema
+from measurefs.database.tables import Tables
+from measurefs.fs.errors import ClosedError, SchemaError, UnsupportedStoreError
+from measurefs.fs.filesystem import FileSystem
+from measurefs.query import (
+    MAX_TIME,
+    MIN_TIME,
+    ORDERS,
+    TIME,
+    VERSION,
+    Condition,
+    Order,
+    Query,
+    QueryResult,
+    Where,
+    check_names,
+    read,
+    to_nanoseconds,
+)
+from measurefs.table import Background, MemoryBudget, Runtime, Snapshot, TableOptions, TableSchema
+
+
+class Measure:
+    """Rows of one shape; get it from `Database.measure` or `Database.create_measure`.
+
+    A row has a time, an entity (which tells series apart), tags, fields, and a version. The entity and the time
+    are its key: of rows with the same key the one with the highest version counts, of equal ones the later.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        root: str,
+        schema: MeasureSchema,
+        options: TableOptions,
+        runtime: Runtime,
+        background: Background,
+        memory: MemoryBudget,
+        *,
+        read_only: bool,
+    ) -> None:
+        self.schema = schema
+        self._fs = fs
+        self._options = options
+        self._runtime = runtime
+        self._read_only = read_only
+        self._closed = False
+        self._interval = Interval.parse(schema.interval, "interval")
+        self._tables = Tables(
+            fs, root, self._interval, self._table_schema, options, runtime, background, memory
+        )
+
+    def _table_schema(self) -> TableSchema:
+        return self.schema.for_table()
+
+    @property
+    def name(self) -> str:
+        """The measure's name."""
+        return self.schema.name
+
+    def __repr__(self) -> str:
+        return f"<Measure {self.name!r}: {', '.join(self.schema.names)}>"
+
+    def write(self, data: Any, *, durable: bool = False, time_column: str = TIME) -> int:
+        """Store rows: all of the batch, or after an error none of it.
+
+        The rows are visible to every query in this process on return. They are durable within
+        ``options.flush_interval``; a crash before that takes them, since there is no write-ahead log.
+
+        Parameters
+        ----------
+        data : pyarrow Table, RecordBatch or RecordBatchReader, pandas or Polars frame, dict of columns, list of dicts
+            The columns are the time, the entity columns and any of the tags and fields (those left out are null),
+            in any order, and optionally ``version`` (int64; default is the order of arrival). Values are cast
+            where that changes none of them. In a pandas frame NaN means null.
+        durable : bool
+            Return only when the rows are durable. Those who wait at the same time share one commit.
+        time_column : str
+            The name of the time column in data. Integers are nanoseconds; what has no time zone is UTC.
+
+        Returns
+        -------
+        int
+            The number of rows written.
+
+        Raises
+        ------
+        SchemaError
+            The rows do not fit; the message names the column and the rows. Nothing was stored.
+        LockError
+            Another writer has a table that the rows belong in. Nothing was stored.
+        BackpressureError
+            Memory stayed full for ``options.write_timeout``. Nothing was stored.
+        FileSystemError
+            With durable: the rows are stored, but could not be made durable; `flush` tries that again.
+        """
+        self._check_writable()
+        batch = check_batch(to_table(data, time_column), self.schema, time_column, self._options.series_hash)
+        pieces = [
+            (self._tables.writing(place), rows)
+            for place, rows in split(batch.rows, self._interval, self.schema.shards)
+        ]
+        for table, rows in pieces:
+            table.await_room(rows.nbytes)
+        written = [
+            (table, table.add(rows, arrival=not batch.versioned, wait=False)) for table, rows in pieces
+        ]
+        if durable:
+            for table, epoch in written:
+                table.flush(epoch)
+        return len(batch.rows)
+
+    def flush(self) -> None:
+        """Return once every row written so far is durable.
+
+        Raises
+        ------
+        FileSystemError
+            Rows could not be made durable; they stay readable, and the next flush tries again.
+        """
+        self._check_writable()
+        for table in self._tables.writers():
+            table.flush()
+
+    def query(
+        self,
+        start: Any = None,
+        end: Any = None,
+        where: Where = None,
+        columns: Sequence[str] | None = None,
+        order: Order = "time",
+        limit: int | None = None,
+        as_of: Any = None,
+    ) -> QueryResult:
+        """Find rows; they are read when the result is used, and are those of this moment.
+
+        Parameters
+        ----------
+        start, end : datetime, str, int, numpy.datetime64, pandas.Timestamp or pyarrow scalar, optional
+            Times from start up to but without end. Strings are ISO 8601, integers nanoseconds since 1970; what has
+            no time zone is UTC.
+        where : dict or pyarrow.compute.Expression, optional
+            ``{"host": "a", "region": ["x", "y"]}``: each column equals the value, or one of several (None finds
+            nulls). Or an expression over any columns.
+        columns : sequence of str, optional
+            The columns of the result; default time, entity, tags and fields. ``version`` may be asked for.
+        order : {"time", "-time", "series"}
+            By time (rows of the same time by series), by time descending, or the rows of each series together
+            in order of time: the series in the order in which where lists them, else in one that is always the
+            same.
+        limit : int, optional
+            At most so many rows.
+
+        Returns
+        -------
+        QueryResult
+
+        Raises
+        ------
+        SchemaError
+            A column is unknown (the message suggests the nearest), or a value or a bound cannot be understood.
+        """
+        self._check_open()
+        if as_of is not None:
+            raise UnsupportedStoreError("as_of is not supported yet; query without it")
+        query = self._plan(start, end, where, columns, order, limit)
+        places = [place for place in self._tables.places() if self._may_hold(place.segment, query)]
+        snapshots = [self._tables.reading(place).pin() for place in places]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            groups: dict[int, list[Any]] = {}
+            for place, snapshot in zip(places, snapshots, strict=True):
+                groups.setdefault(place.segment, []).append(snapshot.parts_in(query.start, query.end))
+            return read(self._fs, list(groups.values()), query)
+
+        return QueryResult(query.schema, batches, snapshots)
+
+    def _plan(
+        self,
+        start: Any,
+        end: Any,
+        where: Where,
+        columns: Sequence[str] | None,
+        order: Order,
+        limit: int | None,
+    ) -> Query:
+        schema = self.schema
+        names = list(schema.names if columns is None else columns)
+        if isinstance(columns, str):
+            raise SchemaError(f"columns must be a list of names, such as [{columns!r}]")
+        check_names(names, [*schema.names, VERSION], "columns")
+        if order not in ORDERS:
+            raise SchemaError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise SchemaError(f"limit must be a whole number of rows, not {limit!r}")
+        return Query(
+            start=MIN_TIME if start is None else to_nanoseconds(start, "start"),
+            end=MAX_TIME if end is None else to_nanoseconds(end, "end"),
+            condition=Condition(where, schema.entity, schema.columns, self._options.series_hash),
+            names=list(dict.fromkeys(names)),
+            order=order,
+            limit=limit,
+            entity=schema.entity,
+            columns=schema.columns,
+        )
+
+    def _may_hold(self, segment: int, query: Query) -> bool:
+        return segment < query.end and segment + self._interval.nanoseconds > query.start
+
+    def refresh(self) -> None:
+        """See what writers in other processes have committed since the measure was opened or refreshed."""
+        self._check_open()
+        self._tables.refresh()
+
+    def gc(self) -> list[str]:
+        """Remove files that nothing needs any more; return their paths.
+
+        Raises
+        ------
+        FileSystemError, CorruptionError
+            Something could not be read or removed; the next call tries again.
+        """
+        self._check_writable()
+        return [f"{table.root}/{name}" for table in self._tables.writers() for name in table.gc()]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the measure holds: for each table its `TsTable.stats`, by its path in the store."""
+        self._check_open()
+        tables = {self._tables.path(place): self._tables.reading(place) for place in self._tables.places()}
+        return {path: table.stats() for path, table in tables.items()}
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        """Return the current snapshot of each table, pinned, by its path; release them when done."""
+        self._check_open()
+        return {
+            self._tables.path(place): self._tables.reading(place).pin() for place in self._tables.places()
+        }
+
+    def close(self) -> None:
+        """Make every row durable and let go of the tables; `Database.close` does it for all measures."""
+        if not self._closed:
+            self._tables.close()
+            self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"measure {self.name!r} is closed; open the database again")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self._read_only:
+            raise ClosedError(
+                f"measure {self.name!r} was opened with read_only=True; open it without to write"
+            )

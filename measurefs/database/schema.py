@@ -1,0 +1,169 @@
+"""What a measure looks like: entity, tags by family, fields, segments, shards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from measurefs.codec.types import ColumnType
+from measurefs.database.intervals import Interval
+from measurefs.fs.errors import SchemaError
+from measurefs.part.metadata import FORMAT_VERSION, Column
+from measurefs.query import TIME, VERSION
+from measurefs.table import TableSchema
+
+DEFAULT_FAMILY = "default"
+_RESERVED = frozenset({TIME, VERSION})
+_ENTITY_TYPES = frozenset({ColumnType.STRING, ColumnType.INT64, ColumnType.BINARY})
+_FIELD_TYPES = frozenset(
+    {ColumnType.INT64, ColumnType.FLOAT64, ColumnType.STRING, ColumnType.BINARY, ColumnType.BOOL}
+)
+_TAG_TYPES = frozenset(
+    {
+        ColumnType.STRING,
+        ColumnType.INT64,
+        ColumnType.BINARY,
+        ColumnType.STRING_LIST,
+        ColumnType.INT64_LIST,
+    }
+)
+
+EntitySpec: TypeAlias = "Sequence[str] | Mapping[str, str]"
+TagSpec: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
+
+
+class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of a measure's ``schema.json``.
+
+    Attributes
+    ----------
+    name : str
+    entity : dict
+        The columns that tell series apart, and their types (string, int64 or binary).
+    tags : dict
+        Tag family to its columns and their types.
+    fields : dict
+        Columns and their types.
+    interval : str
+        The span of a segment.
+    ttl : str or None
+        How long rows are kept.
+    shards : int
+    revision : int
+        Grows with each change of the schema.
+    """
+
+    name: str
+    entity: dict[str, ColumnType]
+    tags: dict[str, dict[str, ColumnType]]
+    fields: dict[str, ColumnType]
+    interval: str
+    ttl: str | None
+    shards: int
+    revision: int = 1
+    format: int = FORMAT_VERSION
+
+    @property
+    def columns(self) -> dict[str, ColumnType]:
+        """Tags and fields with their types, in order."""
+        tags = {name: kind for family in self.tags.values() for name, kind in family.items()}
+        return tags | self.fields
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of a row: time, entity, tags, fields."""
+        return [TIME, *self.entity, *self.columns]
+
+    def for_table(self) -> TableSchema:
+        """Return what a table needs of it."""
+        tags = [
+            Column(name, kind, family)
+            for family, columns in self.tags.items()
+            for name, kind in columns.items()
+        ]
+        return TableSchema(self.entity, [*tags, *(Column(name, kind) for name, kind in self.fields.items())])
+
+    def same_columns(self, other: MeasureSchema) -> bool:
+        """Whether both are of the same measure, revisions apart."""
+        return msgspec.structs.replace(self, revision=other.revision) == other
+
+
+def make_schema(
+    name: str,
+    entity: EntitySpec,
+    tags: TagSpec | None,
+    fields: Mapping[str, str] | None,
+    interval: str,
+    ttl: str | None,
+    shards: int,
+) -> MeasureSchema:
+    """Check what a user asks for and return it as a schema.
+
+    Raises
+    ------
+    SchemaError
+        A name is empty or given twice, a type is not one of those allowed there, or a span of time is not one.
+    """
+    if not name:
+        raise SchemaError("a measure needs a name")
+    columns = dict.fromkeys(entity, "string") if not isinstance(entity, Mapping) else dict(entity)
+    if isinstance(entity, str) or not columns:
+        raise SchemaError(f"measure {name!r} needs a list of entity columns, such as entity=['host']")
+    schema = MeasureSchema(
+        name=name,
+        entity=_typed(columns, _ENTITY_TYPES, "entity column"),
+        tags={family: _typed(tag, _TAG_TYPES, "tag") for family, tag in _families(tags or {}).items()},
+        fields=_typed(fields or {}, _FIELD_TYPES, "field"),
+        interval=str(Interval.parse(interval, "interval")),
+        ttl=None if ttl is None else str(Interval.parse(ttl, "ttl")),
+        shards=_checked_shards(shards),
+    )
+    _check_unique(schema)
+    return schema
+
+
+def _checked_shards(shards: Any) -> int:
+    if isinstance(shards, bool) or not isinstance(shards, int) or not 1 <= shards <= 1024:
+        raise SchemaError(f"shards must be a whole number from 1 to 1024, not {shards!r}")
+    return shards
+
+
+def _families(tags: TagSpec) -> dict[str, Mapping[str, str]]:
+    """Put tags given without a family into the default one."""
+    plain = {name: kind for name, kind in tags.items() if not isinstance(kind, Mapping)}
+    named = {family: columns for family, columns in tags.items() if isinstance(columns, Mapping)}
+    return ({DEFAULT_FAMILY: plain} if plain else {}) | named
+
+
+def _typed(columns: Mapping[str, str], allowed: frozenset[ColumnType], what: str) -> dict[str, ColumnType]:
+    typed: dict[str, ColumnType] = {}
+    for name, kind in columns.items():
+        known = {str(each): each for each in allowed}
+        if _spelled(kind) not in known:
+            types = ", ".join(sorted(allowed))
+            raise SchemaError(
+                f"{what} {name!r} cannot be of type {kind!r}; the types of a {what} are {types}"
+            )
+        typed[name] = known[_spelled(kind)]
+    return typed
+
+
+def _spelled(kind: str) -> str:
+    """Return a type's name as we spell it: ``list of string``, ``list[string]`` and the like are one."""
+    match = re.fullmatch(r"list\s*(?:of\s+|[<\[(]\s*)(\w+)\s*[>\])]?", str(kind).strip())
+    return f"list<{match.group(1)}>" if match else str(kind).strip()
+
+
+def _check_unique(schema: MeasureSchema) -> None:
+    seen: set[str] = set(_RESERVED)
+    tags = [name for family in schema.tags.values() for name in family]
+    for name in (*schema.entity, *tags, *schema.fields):
+        if not name:
+            raise SchemaError(f"measure {schema.name!r} has a column without a name")
+        if name in seen:
+            why = "is taken: every row has it" if name in _RESERVED else "is given twice"
+            raise SchemaError(f"the column name {name!r} of measure {schema.name!r} {why}; choose another")
+        seen.add(name)

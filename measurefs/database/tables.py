@@ -1,0 +1,143 @@
+"""The tables of a measure: one per segment and shard, opened when they are first needed."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+
+from measurefs.database.batch import Place
+from measurefs.database.intervals import Interval, segment_start
+from measurefs.fs.errors import MeasureFSError, NotExistError
+from measurefs.fs.filesystem import DirEntry, FileSystem
+from measurefs.fs.paths import join
+from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TableSchema, TsTable
+
+_SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
+
+
+class Tables:
+    """Opens a measure's tables for reading when they are found, and for writing when they are written to.
+
+    Parameters
+    ----------
+    fs : FileSystem
+    root : str
+        The measure's directory.
+    interval : Interval
+        The span of a segment.
+    schema : callable
+        Returns what the tables need of the measure's schema, as it is now.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        root: str,
+        interval: Interval,
+        schema: Callable[[], TableSchema],
+        options: TableOptions,
+        runtime: Runtime,
+        background: Background,
+        memory: MemoryBudget,
+    ) -> None:
+        self._fs = fs
+        self._root = root
+        self._interval = interval
+        self._schema = schema
+        self._options = options
+        self._runtime = runtime
+        self._background = background
+        self._memory = memory
+        self._tables: dict[Place, TsTable] = {}
+        self._found: set[Place] | None = None
+        self._lock = threading.RLock()
+
+    def path(self, place: Place) -> str:
+        """Return the directory of a table."""
+        return join(self._root, self._interval.segment_name(place.segment), f"shard-{place.shard}")
+
+    def places(self) -> list[Place]:
+        """Return where there are tables, by time and shard, as of the last `refresh`."""
+        with self._lock:
+            if self._found is None:
+                self._found = set(self._find())
+            return sorted(self._found)
+
+    def _find(self) -> Iterator[Place]:
+        for segment in _list(self._fs, self._root):
+            start = segment_start(segment.name) if segment.is_dir else None
+            if start is None:
+                continue
+            for entry in _list(self._fs, join(self._root, segment.name)):
+                match = _SHARD.fullmatch(entry.name) if entry.is_dir else None
+                if match:
+                    yield Place(start, int(match.group(1)))
+
+    def refresh(self) -> None:
+        """See the tables, and in those not opened for writing the rows, that others have made since."""
+        with self._lock:
+            self._found = set(self._find()) | set(self._tables)
+            for table in self._tables.values():
+                table.refresh()
+
+    def reading(self, place: Place) -> TsTable:
+        """Return a table to read from."""
+        with self._lock:
+            if place not in self._tables:
+                self._tables[place] = self._open(place, read_only=True)
+            return self._tables[place]
+
+    def writing(self, place: Place) -> TsTable:
+        """Return a table to write to; takes its lock the first time.
+
+        Raises
+        ------
+        LockError
+            Another writer has it.
+        """
+        with self._lock:
+            table = self._tables.get(place)
+            if table is None or table.read_only:
+                table = self._open(place, read_only=False, predecessor=table)
+                self._tables[place] = table
+                if self._found is not None:
+                    self._found.add(place)
+            return table
+
+    def _open(self, place: Place, *, read_only: bool, predecessor: TsTable | None = None) -> TsTable:
+        return TsTable(
+            self._fs,
+            self.path(place),
+            self._options,
+            schema=self._schema(),
+            read_only=read_only,
+            runtime=self._runtime,
+            background=self._background,
+            memory=self._memory,
+            predecessor=predecessor,
+        )
+
+    def writers(self) -> list[TsTable]:
+        """Return the tables that are open for writing."""
+        with self._lock:
+            return [table for table in self._tables.values() if not table.read_only]
+
+    def close(self) -> None:
+        """Close every table, and only then raise what the first that failed raised."""
+        first: MeasureFSError | None = None
+        with self._lock:
+            for table in self._tables.values():
+                try:
+                    table.close()
+                except MeasureFSError as error:
+                    first = first or error
+        if first is not None:
+            raise first
+
+
+def _list(fs: FileSystem, path: str) -> list[DirEntry]:
+    try:
+        return fs.read_dir(path)
+    except NotExistError:
+        return []

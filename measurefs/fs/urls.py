@@ -1,0 +1,61 @@
+"""From a URL to the backend that serves it."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from measurefs.fs.errors import UnsupportedStoreError
+from measurefs.fs.filesystem import FileSystem
+
+GROUP = "measurefs.filesystems"
+"""The entry-point group: name is the scheme, value the `FileSystem` class (its `from_url` is called)."""
+
+_FALLBACK = "fsspec"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def open_url(url: str, **storage_options: Any) -> FileSystem:
+    """Open the file system that a URL or a plain path names.
+
+    Parameters
+    ----------
+    url : str
+        ``"./metrics"`` or ``"file:///srv/metrics"``, ``"memory://tests"``, ``"s3://bucket/prefix"``, or any
+        URL that a registered backend or fsspec serves.
+    **storage_options
+        What the backend takes: credentials, endpoints and the like.
+
+    Raises
+    ------
+    UnsupportedStoreError
+        No backend serves the scheme, or its packages are not installed.
+    """
+    scheme = scheme_of(url)
+    registered = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entry = registered.get(scheme) or registered.get(_FALLBACK)
+    if entry is None:
+        raise UnsupportedStoreError(
+            f"cannot open {url!r}: no backend is registered for {scheme!r}; is measurefs installed?"
+        )
+    return _load(entry, url).from_url(url, **storage_options)
+
+
+def scheme_of(url: str) -> str:
+    """Return the URL's scheme; a plain path has the scheme ``file``."""
+    match = _SCHEME.match(url)
+    return match.group(1).lower() if match else "file"
+
+
+def _load(entry: EntryPoint, url: str) -> type[FileSystem]:
+    try:
+        backend = entry.load()
+    except ImportError as error:
+        raise UnsupportedStoreError(
+            f"cannot open {url!r}: the backend {entry.value} needs a package that is missing ({error}); "
+            f"try: pip install 'measurefs[{entry.name}]'"
+        ) from error
+    if not (isinstance(backend, type) and issubclass(backend, FileSystem)):
+        raise UnsupportedStoreError(f"cannot open {url!r}: {entry.value} is not a measurefs.FileSystem class")
+    return backend

@@ -1,0 +1,1 @@
+"""One immutable part: rows in columns, sorted by (series, time), in memory or in files."""

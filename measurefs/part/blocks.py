@@ -1,0 +1,107 @@
+"""Where blocks and primary blocks begin.
+
+A block is a run of rows of one series: at most `block_rows` of them, and it ends with the row that brings it
+to `block_bytes`. A primary block is a run of whole blocks with at most as much together; it is the unit in
+which columns are encoded, so that the cost of encoding follows the rows, not the series.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from measurefs.part.rows import Rows
+from measurefs.part.series import Codes
+
+MAX_BLOCK_ROWS = 8192
+BLOCK_BYTES = 2 << 20
+_KEY_BYTES = 16
+
+Positions = npt.NDArray[np.int64]
+
+
+class Layout(NamedTuple):
+    """How sorted rows fall into blocks.
+
+    Attributes
+    ----------
+    starts : int64 array, shape (blocks + 1,)
+        The first row of each block, and at the end the number of rows.
+    firsts : int64 array, shape (primary blocks + 1,)
+        The first block of each primary block, and at the end the number of blocks.
+    uncompressed : int
+        The bytes of the rows before any encoding: times, versions and values.
+    """
+
+    starts: Positions
+    firsts: Positions
+    uncompressed: int
+
+
+def lay_out(rows: Rows, block_rows: int, block_bytes: int = BLOCK_BYTES) -> Layout:
+    """Split rows, sorted by (series, time), into blocks and these into primary blocks."""
+    sizes = np.full(len(rows), _KEY_BYTES, np.int64)
+    for column in rows.columns.values():
+        sizes += _value_bytes(column)
+    weight = np.concatenate(([0], np.cumsum(sizes)))
+    starts = _split_by_rows(rows.codes, block_rows)
+    starts = _split_by_bytes(starts, weight, block_bytes)
+    return Layout(starts, _join_blocks(starts, weight, block_rows, block_bytes), int(weight[-1]))
+
+
+def _join_blocks(starts: Positions, weight: Positions, block_rows: int, block_bytes: int) -> Positions:
+    ends = weight[starts]
+    firsts, first, blocks = [0], 0, len(starts) - 1
+    while first < blocks:
+        by_rows = np.searchsorted(starts, starts[first] + block_rows, "right") - 1
+        by_bytes = np.searchsorted(ends, ends[first] + block_bytes, "right") - 1
+        first = max(first + 1, min(int(by_rows), int(by_bytes)))
+        firsts.append(first)
+    return np.array(firsts, np.int64)
+
+
+def _split_by_rows(codes: Codes, block_rows: int) -> Positions:
+    count = len(codes)
+    if count == 0:
+        return np.zeros(1, np.int64)
+    series = np.concatenate(([0], np.flatnonzero(codes[1:] != codes[:-1]) + 1, [count]))
+    lengths = np.diff(series)
+    if lengths.max() <= block_rows:
+        return series
+    pieces = -(-lengths // block_rows)
+    nth = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    return np.concatenate((np.repeat(series[:-1], pieces) + nth * block_rows, [count]))
+
+
+def _split_by_bytes(starts: Positions, weight: Positions, block_bytes: int) -> Positions:
+    """Cut the blocks that are too large after the row that brings them to the limit."""
+    cuts = [starts]
+    for block in np.flatnonzero(np.diff(weight[starts]) > block_bytes):
+        row, stop = starts[block], starts[block + 1]
+        while (row := np.searchsorted(weight, weight[row] + block_bytes)) < stop:
+            cuts.append(np.array([row]))
+    return starts if len(cuts) == 1 else np.unique(np.concatenate(cuts))
+
+
+def _value_bytes(column: pa.Array) -> Positions | int:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        lengths = np.asarray(pc.binary_length(column.dictionary)).astype(np.int64)
+        if len(lengths) == 0:
+            return 0
+        return np.asarray(lengths[np.asarray(column.indices.fill_null(0))])
+    if pa.types.is_list(kind):
+        offsets = np.asarray(column.offsets)
+        within = np.concatenate(([0], np.cumsum(_broadcast(_value_bytes(column.values), len(column.values)))))
+        return np.asarray(np.diff(within[offsets]))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return np.asarray(pc.binary_length(column).fill_null(0)).astype(np.int64)
+    return 8
+
+
+def _broadcast(sizes: Positions | int, count: int) -> Positions:
+    return np.full(count, sizes, np.int64) if isinstance(sizes, int) else sizes

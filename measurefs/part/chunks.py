@@ -1,0 +1,206 @@
+"""Reading the chunks that a scan needs, neighbouring ones in one range, and decoding them in parallel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from measurefs.codec import columns as codec
+from measurefs.codec.arrays import Array
+from measurefs.codec.checksum import verify32
+from measurefs.codec.types import ColumnType
+from measurefs.part.fetch import Fetch, Range
+from measurefs.part.rows import concat_columns
+from measurefs.part.writer import Mapper
+
+_GAP = 32 << 10
+_CHUNKS_PER_TASK = 16
+
+Locate = Callable[[str, int, int], Range]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class ChunkTable:
+    """The chunks of q primary blocks with c columns each; see `Page` for the arrays of shape (q, c).
+
+    Attributes
+    ----------
+    rows : int64 array, shape (q,)
+        The rows of each primary block.
+    """
+
+    rows: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    checks: npt.NDArray[np.int64]
+    nulls: npt.NDArray[np.int64]
+
+
+class Merged(NamedTuple):
+    """Ranges that cover pieces, and for each piece the range it is in and where in it."""
+
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    which: npt.NDArray[np.int64]
+    at: npt.NDArray[np.int64]
+
+
+def merge_ranges(offsets: Array, sizes: Array, gap: int = _GAP) -> Merged:
+    """Join pieces of a file that lie at most so many bytes apart into ranges."""
+    order = np.argsort(offsets, kind="stable")
+    starts, ends = offsets[order], np.maximum.accumulate(offsets[order] + sizes[order])
+    first = np.ones(len(order), np.bool_)
+    first[1:] = starts[1:] > ends[:-1] + gap
+    range_of = np.cumsum(first) - 1
+    firsts = np.flatnonzero(first)
+    range_starts = starts[firsts]
+    range_ends = ends[np.append(firsts[1:], len(order)) - 1] if len(order) else ends
+    which = np.empty(len(order), np.int64)
+    which[order] = range_of
+    return Merged(range_starts, range_ends - range_starts, which, offsets - range_starts[which])
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class ColumnChunks:
+    """One column's chunks, as bytes read but not yet decoded."""
+
+    path: str
+    offsets: npt.NDArray[np.int64]
+    pieces: list[bytes]
+    checks: npt.NDArray[np.int64]
+    nulls: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+
+    def verified(self, number: int) -> bytes:
+        """Return a chunk's bytes; raises `CorruptionError` if they are not what was written."""
+        data = self.pieces[number]
+        verify32(data, int(self.checks[number]), self.path, int(self.offsets[number]), "a chunk")
+        return data
+
+
+def fetch_chunks(
+    table: ChunkTable, wanted: Sequence[int], section_of: Sequence[str], locate: Locate
+) -> Fetch[dict[int, ColumnChunks]]:
+    """Read the chunks of the wanted columns.
+
+    Parameters
+    ----------
+    table : ChunkTable
+    wanted : sequence of int
+        Columns of the table.
+    section_of : sequence of str
+        Each column's section.
+    locate : callable
+        From section, offset and size to the range in the part's files.
+    """
+    merged: dict[str, Merged] = {}
+    ranges: list[Range] = []
+    columns_of: dict[str, list[int]] = {}
+    for column in wanted:
+        columns_of.setdefault(section_of[column], []).append(column)
+    for section, columns in columns_of.items():
+        ranges_of = merge_ranges(table.offsets[:, columns].ravel(), table.sizes[:, columns].ravel())
+        merged[section] = ranges_of
+        for offset, size in zip(ranges_of.offsets.tolist(), ranges_of.sizes.tolist(), strict=True):
+            ranges.append(locate(section, offset, size))
+    data = yield ranges
+    found: dict[int, ColumnChunks] = {}
+    done = 0
+    for section, columns in columns_of.items():
+        count = len(merged[section].offsets)
+        pieces = _cut(merged[section], table.sizes[:, columns].ravel(), data[done : done + count])
+        path, start, _ = ranges[done]
+        done += count
+        base = start - int(merged[section].offsets[0])
+        for place, column in enumerate(columns):
+            found[column] = ColumnChunks(
+                path,
+                table.offsets[:, column] + base,
+                pieces[place :: len(columns)],
+                table.checks[:, column],
+                table.nulls[:, column],
+                table.rows,
+            )
+    return found
+
+
+def _cut(merged: Merged, sizes: Array, data: Sequence[bytes]) -> list[bytes]:
+    """Cut the pieces out of the ranges that cover them."""
+    return [
+        data[which][at : at + size]
+        for which, at, size in zip(merged.which.tolist(), merged.at.tolist(), sizes.tolist(), strict=True)
+    ]
+
+
+def decode_chunks(
+    chunks: Mapping[int, ColumnChunks],
+    kinds: Mapping[int, ColumnType],
+    dictionaries: Mapping[int, pa.Array],
+    run: Mapper[Any, Any],
+) -> dict[int, pa.Array]:
+    """Decode columns, several chunks a task; strings with a dictionary stay coded.
+
+    Raises
+    ------
+    CorruptionError
+        A chunk's bytes are not what was written.
+    """
+    results: dict[int, Any] = {}
+    tasks: list[Callable[[], None]] = []
+    for column, found in chunks.items():
+        kind = kinds[column]
+        if kind in {ColumnType.INT64, ColumnType.FLOAT64} and not found.nulls.any():
+            out = np.empty(int(found.rows.sum()), np.float64 if kind is ColumnType.FLOAT64 else np.int64)
+            results[column] = out
+            tasks += _numbers_tasks(found, out)
+        else:
+            parts: list[pa.Array] = [None] * len(found.pieces)
+            results[column] = parts
+            tasks += _column_tasks(found, kind, dictionaries.get(column), parts)
+    for _ in run(_call, tasks) if len(tasks) > 1 else map(_call, tasks):
+        pass
+    return {
+        column: concat_columns(result) if isinstance(result, list) else pa.array(result)
+        for column, result in results.items()
+    }
+
+
+def _call(task: Callable[[], None]) -> None:
+    task()
+
+
+def _numbers_tasks(found: ColumnChunks, out: npt.NDArray[Any]) -> list[Callable[[], None]]:
+    ends = np.cumsum(found.rows)
+    bounds = list(zip((ends - found.rows).tolist(), ends.tolist(), strict=True))
+
+    def decode(first: int, stop: int) -> None:
+        for number in range(first, stop):
+            start, end = bounds[number]
+            codec.decode_numbers(found.verified(number), out[start:end], found.path)
+
+    return [_task(decode, first, stop) for first, stop in _spans(len(bounds))]
+
+
+def _column_tasks(
+    found: ColumnChunks, kind: ColumnType, dictionary: pa.Array | None, parts: list[pa.Array]
+) -> list[Callable[[], None]]:
+    rows = found.rows.tolist()
+
+    def decode(first: int, stop: int) -> None:
+        for number in range(first, stop):
+            parts[number] = codec.decode(found.verified(number), rows[number], kind, dictionary, found.path)
+
+    return [_task(decode, first, stop) for first, stop in _spans(len(rows))]
+
+
+def _spans(count: int) -> list[tuple[int, int]]:
+    return [(first, min(first + _CHUNKS_PER_TASK, count)) for first in range(0, count, _CHUNKS_PER_TASK)]
+
+
+def _task(decode: Callable[[int, int], None], first: int, stop: int) -> Callable[[], None]:
+    return lambda: decode(first, stop)

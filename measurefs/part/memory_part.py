@@ -1,0 +1,74 @@
+"""A part whose rows are in memory, as they arrived; they are put in order when somebody first looks."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+
+from measurefs.part.blocks import lay_out
+from measurefs.part.fetch import Fetch
+from measurefs.part.part import Blocks, Part, Scan
+from measurefs.part.rows import Rows, sort_rows
+
+
+class MemoryPart(Part):
+    """One written batch.
+
+    Parameters
+    ----------
+    part_id : int
+        Its number.
+    rows : Rows
+        At least one, in any order, duplicates and all.
+    block_rows : int
+        How `blocks` cuts them.
+    """
+
+    def __init__(self, part_id: int, rows: Rows, block_rows: int) -> None:
+        self.id = part_id
+        self.rows = len(rows)
+        self.min_time = int(rows.times.min())
+        self.max_time = int(rows.times.max())
+        self.nbytes = rows.nbytes
+        self.arrived = rows
+        self._block_rows = block_rows
+        self._sorted: Rows | None = None
+        self._lock = threading.Lock()
+
+    def sorted(self) -> Rows:
+        """Return the rows in order of (series, time), the superseded ones left out."""
+        with self._lock:
+            if self._sorted is None:
+                self._sorted = sort_rows(self.arrived)
+            return self._sorted
+
+    def blocks(self, scan: Scan) -> Fetch[Blocks]:
+        """Find the wanted blocks; needs no reads."""
+        yield from ()
+        rows = self.sorted()
+        starts = lay_out(rows, self._block_rows).starts
+        codes = rows.codes[starts[:-1]]
+        min_times, max_times = rows.times[starts[:-1]], rows.times[starts[1:] - 1]
+        keep = (min_times < scan.end) & (max_times >= scan.start)
+        if scan.series is not None:
+            keep &= scan.series.mask(rows.series)[codes]
+        return Blocks(rows.series, codes[keep], np.diff(starts)[keep], min_times[keep], max_times[keep])
+
+    def read(self, scan: Scan) -> Fetch[Rows]:
+        """Return the wanted rows; needs no reads."""
+        yield from ()
+        rows = self.sorted()
+        held = {name: rows.columns[name] for name in scan.columns if name in rows.columns}
+        rows = Rows(rows.series, rows.codes, rows.times, rows.versions, held)
+        keep = self._wanted(rows, scan)
+        return rows if keep is None else rows.take(np.flatnonzero(keep))
+
+    def _wanted(self, rows: Rows, scan: Scan) -> npt.NDArray[np.bool_] | None:
+        if scan.series is None and scan.start <= self.min_time and self.max_time < scan.end:
+            return None
+        keep: npt.NDArray[np.bool_] = (rows.times >= scan.start) & (rows.times < scan.end)
+        if scan.series is not None:
+            keep &= scan.series.mask(rows.series)[rows.codes]
+        return keep

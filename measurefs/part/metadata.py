@@ -1,0 +1,150 @@
+"""What a part says about itself, and the names of its files."""
+
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa
+
+from measurefs.codec.types import ColumnType
+from measurefs.fs.errors import CorruptionError, UnsupportedStoreError
+from measurefs.fs.paths import escape
+
+FORMAT_VERSION = 1
+"""The version of everything on disk; a store of a higher one is refused."""
+
+METADATA = "metadata.json"
+META = "meta.bin"
+PRIMARY = "primary.bin"
+TIMESTAMPS = "timestamps.bin"
+FIELDS = "fields.bin"
+SERIES = "series.bin"
+COMPACT_SUFFIX = ".part"
+
+
+def family_data(family: str) -> str:
+    """Name the section with the values of a tag family."""
+    return f"{escape(family)}.tf"
+
+
+def family_directory(family: str) -> str:
+    """Name the section with the dictionaries of a tag family."""
+    return f"{escape(family)}.tfm"
+
+
+def part_name(part_id: int) -> str:
+    """Return a part's name, which is its id as 16 hex digits."""
+    return f"{part_id:016x}"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A tag or a field.
+
+    Attributes
+    ----------
+    name : str
+    type : ColumnType
+    family : str or None
+        A tag's family; None for a field.
+    """
+
+    name: str
+    type: ColumnType
+    family: str | None = None
+
+    @property
+    def section(self) -> str:
+        """The section that holds its chunks."""
+        return FIELDS if self.family is None else family_data(self.family)
+
+    @property
+    def directory(self) -> str:
+        """The section that holds its dictionary."""
+        return FIELDS if self.family is None else family_directory(self.family)
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A checksummed run of bytes in a section."""
+
+    offset: int
+    size: int
+    checksum: int
+
+
+class StoredColumn(msgspec.Struct, frozen=True):
+    """A column as this part holds it: itself, and where its dictionary lies if it has one."""
+
+    column: Column
+    dictionary: Piece | None = None
+
+
+class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that is known of a part without reading it; snapshots carry it whole.
+
+    Attributes
+    ----------
+    id : int
+        The part's number; later parts have higher ones.
+    rows, blocks, primary_blocks, series : int
+        Counts. A series that spans several pages counts once in each.
+    min_time, max_time : int
+        Inclusive, nanoseconds since 1970-01-01 UTC.
+    compressed_bytes, uncompressed_bytes : int
+        The sizes of the sections together, and of the rows before encoding.
+    entity : dict
+        The entity columns and their types.
+    columns : list of StoredColumn
+        The tags and fields that it holds; in any other a row of this part is null.
+    sections : dict
+        Where each section but this one lies: in its own file (offset 0), or in the compact part's file.
+    compact : bool
+        Whether the part is one file.
+    format : int
+        `FORMAT_VERSION` when it was written.
+    """
+
+    id: int
+    rows: int
+    blocks: int
+    primary_blocks: int
+    series: int
+    min_time: int
+    max_time: int
+    compressed_bytes: int
+    uncompressed_bytes: int
+    entity: dict[str, ColumnType]
+    columns: list[StoredColumn]
+    sections: dict[str, Piece]
+    compact: bool
+    format: int = FORMAT_VERSION
+
+    @property
+    def name(self) -> str:
+        """The part's file or directory in its table."""
+        return part_name(self.id) + (COMPACT_SUFFIX if self.compact else "")
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether any of its rows may be in ``[start, end)``."""
+        return self.rows > 0 and self.min_time < end and self.max_time >= start
+
+    def arrow_types(self) -> dict[str, pa.DataType]:
+        """Return the Arrow types of its columns."""
+        return {stored.column.name: stored.column.type.arrow for stored in self.columns}
+
+
+def check_format(version: int, path: str) -> None:
+    """Raise unless this release reads that format.
+
+    Raises
+    ------
+    UnsupportedStoreError
+        A newer release wrote it.
+    CorruptionError
+        No release ever did.
+    """
+    if version > FORMAT_VERSION:
+        raise UnsupportedStoreError(
+            f"cannot open {path!r}: it has format version {version} and this release reads up to "
+            f"{FORMAT_VERSION}; use a newer measurefs"
+        )
+    if version < 1:
+        raise CorruptionError(path, f"it claims the impossible format version {version}")

@@ -1,0 +1,108 @@
+"""Which primary blocks of a part a scan must read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from measurefs.part.chunks import ChunkTable
+from measurefs.part.index import Meta, Page
+from measurefs.part.part import Blocks, Scan
+from measurefs.part.series import SeriesTable, merge_series
+
+
+def wanted_pages(meta: Meta, scan: Scan) -> list[int]:
+    """Return the pages that may hold wanted blocks."""
+    keep = (meta.min_time < scan.end) & (meta.max_time >= scan.start)
+    if scan.series is not None and scan.series.ids is not None:
+        ids = scan.series.ids
+        keep &= np.searchsorted(ids, meta.first_id, "left") < np.searchsorted(ids, meta.last_id, "right")
+    return np.flatnonzero(keep).tolist()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The primary blocks to read, and all blocks in them.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        Every block of the primary blocks, in order.
+    wanted : bool array
+        Which of them the scan asks for.
+    chunks : ChunkTable
+        The chunks of the primary blocks.
+    """
+
+    blocks: Blocks
+    wanted: npt.NDArray[np.bool_]
+    chunks: ChunkTable
+
+    def wanted_blocks(self) -> Blocks:
+        """Return the blocks that the scan asks for."""
+        series, codes, *others = self.blocks
+        rows, low, high = (array[self.wanted] for array in others)
+        return Blocks(series, codes[self.wanted], rows, low, high)
+
+    def row_mask(self, times: npt.NDArray[np.int64], scan: Scan) -> npt.NDArray[np.bool_] | None:
+        """Return which rows of the primary blocks the scan asks for, None if all."""
+        inside = (self.blocks.min_times >= scan.start) & (self.blocks.max_times < scan.end)
+        if self.wanted.all() and inside.all():
+            return None
+        keep: npt.NDArray[np.bool_] = np.repeat(self.wanted, self.blocks.rows)
+        if not inside[self.wanted].all():
+            keep &= (times >= scan.start) & (times < scan.end)
+        return keep
+
+
+def select(pages: Sequence[Page], scan: Scan) -> Selection:
+    """Find the primary blocks of these (one or more) pages that hold wanted blocks."""
+    choices = [_choose(page, scan) for page in pages]
+    series, mappings = merge_series([page.series for page in pages])
+    codes = np.concatenate(
+        [to[page.block_series[held]] for page, to, (held, _, _) in zip(pages, mappings, choices, strict=True)]
+    )
+    series, codes = _narrowed(series, codes)
+    pairs = list(zip(pages, choices, strict=True))
+    rows, low, high = (
+        np.concatenate([getattr(page, name)[held] for page, (held, _, _) in pairs])
+        for name in ("block_rows", "block_min", "block_max")
+    )
+    wanted = np.concatenate([asked for _, (_, asked, _) in pairs])
+    primary_rows = np.concatenate([_rows_of_primary_blocks(page)[kept] for page, (_, _, kept) in pairs])
+    tables = (
+        np.concatenate([getattr(page, name)[kept] for page, (_, _, kept) in pairs])
+        for name in ("offsets", "sizes", "checks", "nulls")
+    )
+    return Selection(Blocks(series, codes, rows, low, high), wanted, ChunkTable(primary_rows, *tables))
+
+
+Choice = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+
+
+def _choose(page: Page, scan: Scan) -> Choice:
+    """Return which blocks are in chosen primary blocks, which of these are wanted, and the primary blocks."""
+    wanted = (page.block_min < scan.end) & (page.block_max >= scan.start)
+    if scan.series is not None:
+        wanted &= scan.series.mask(page.series)[page.block_series]
+    primary = np.zeros(len(page.sizes), np.bool_)
+    primary[page.block_primary[wanted]] = True
+    held = primary[page.block_primary]
+    return held, wanted[held], primary
+
+
+def _rows_of_primary_blocks(page: Page) -> npt.NDArray[np.int64]:
+    totals = np.zeros(len(page.sizes), np.int64)
+    np.add.at(totals, page.block_primary, page.block_rows)
+    return totals
+
+
+def _narrowed(series: SeriesTable, codes: npt.NDArray[np.int32]) -> tuple[SeriesTable, npt.NDArray[np.int32]]:
+    """Leave out the series that do not occur where most do not: what follows then costs by the few."""
+    used = np.unique(codes)
+    if 2 * len(used) > len(series):
+        return series, codes
+    return series.take(used), np.searchsorted(used, codes).astype(np.int32)

@@ -1,0 +1,308 @@
+"""Writing one immutable part from rows in order."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from measurefs.codec import columns as codec
+from measurefs.codec.checksum import checksum, checksum32
+from measurefs.codec.columns import Chunk
+from measurefs.codec.numbers import NumberEncoding, choose
+from measurefs.codec.sealed import seal
+from measurefs.codec.types import ColumnType
+from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.paths import join
+from measurefs.part.blocks import MAX_BLOCK_ROWS, Layout, lay_out
+from measurefs.part.index import PAGE_BLOCKS, Meta, encode_entities, encode_page
+from measurefs.part.metadata import (
+    META,
+    METADATA,
+    PRIMARY,
+    SERIES,
+    TIMESTAMPS,
+    Column,
+    PartMetadata,
+    Piece,
+    StoredColumn,
+)
+from measurefs.part.rows import Rows
+
+TRAILER = struct.Struct("<Q8s")
+MAGIC = b"MFSPART1"
+"""A compact part ends with its metadata, their length and this."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+Mapper = Callable[[Callable[[A], B], Iterable[A]], Iterable[B]]
+
+_RECONSIDER_ROWS = 1 << 16
+_DISTINCT_SHARE = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartOptions:
+    """How parts are written.
+
+    Attributes
+    ----------
+    block_rows : int
+        Rows per block and per primary block at most, up to 8,192.
+    compact_bytes : int
+        Parts whose sections are no larger together become one file.
+    level : int
+        pcodec's compression level, 0 to 12.
+    """
+
+    block_rows: int = 4096
+    compact_bytes: int = 8 << 20
+    level: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.block_rows <= MAX_BLOCK_ROWS:
+            raise ValueError(f"block_rows must be from 1 to {MAX_BLOCK_ROWS}, not {self.block_rows}")
+
+
+class Encodings:
+    """Remembers how each column of a table is best encoded, since finding out costs more than encoding."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._chosen: dict[str, NumberEncoding] = {}
+
+    def of(self, name: str, column: pa.Array) -> NumberEncoding:
+        """Return the encoding for a column; reconsidered whenever many rows come together."""
+        chosen = self._chosen.get(name)
+        if chosen is None or len(column) >= _RECONSIDER_ROWS:
+            chosen = self._chosen[name] = choose(codec.numbers_of(column[:MAX_BLOCK_ROWS]), self._level)
+        return chosen
+
+
+class PartWriter:
+    """Encodes rows, appended in order of (series, time), into the sections of a part.
+
+    Parameters
+    ----------
+    part_id : int
+        The part's number.
+    entity : mapping
+        The entity columns and their types.
+    columns : sequence of Column
+        The tags and fields.
+    options : PartOptions
+    encodings : Encodings
+        Shared by the writers of one table.
+    run : callable
+        ``map``, or an executor's, to encode primary blocks in parallel.
+    """
+
+    def __init__(
+        self,
+        part_id: int,
+        entity: Mapping[str, ColumnType],
+        columns: Sequence[Column],
+        options: PartOptions,
+        encodings: Encodings,
+        run: Mapper[Any, Any] = map,
+    ) -> None:
+        self._id = part_id
+        self._entity = dict(entity)
+        self._columns = list(columns)
+        self._options = options
+        self._encodings = encodings
+        self._run = run
+        self._section_of = _section_numbers(columns)
+        self._sections: dict[str, list[bytes]] = {}
+        self._sizes: dict[str, int] = {}
+        self._dictionaries: dict[str, pa.Array] = {}
+        self._pages: list[tuple[int, ...]] = []
+        self._rows = self._blocks = self._primary_blocks = self._series = self._uncompressed = 0
+        self._min_time, self._max_time = 2**63 - 1, -(2**63)
+
+    def append(self, rows: Rows) -> None:
+        """Encode rows; each (series, time) is greater than all before it."""
+        if len(rows) == 0:
+            return
+        layout = lay_out(rows, self._options.block_rows)
+        stored = [pa.array(rows.times), pa.array(rows.versions)]
+        stored += [self._as_stored(column, rows) for column in self._columns]
+        names = ["", "version", *(column.name for column in self._columns)]
+        encodings = [self._encodings.of(name, column) for name, column in zip(names, stored, strict=True)]
+
+        def encode(primary: int) -> list[Chunk]:
+            start = int(layout.starts[layout.firsts[primary]])
+            size = int(layout.starts[layout.firsts[primary + 1]]) - start
+            return [
+                codec.encode(column.slice(start, size), encoding)
+                for column, encoding in zip(stored, encodings, strict=True)
+            ]
+
+        chunks = list(self._run(encode, range(len(layout.firsts) - 1)))
+        for first in range(0, len(chunks), PAGE_BLOCKS):
+            self._append_page(rows, layout, first, chunks[first : first + PAGE_BLOCKS])
+        self._count(rows, layout)
+
+    def _count(self, rows: Rows, layout: Layout) -> None:
+        self._rows += len(rows)
+        self._blocks += len(layout.starts) - 1
+        self._primary_blocks += len(layout.firsts) - 1
+        self._uncompressed += layout.uncompressed
+        self._min_time = min(self._min_time, int(rows.times.min()))
+        self._max_time = max(self._max_time, int(rows.times.max()))
+
+    def _as_stored(self, column: Column, rows: Rows) -> pa.Array:
+        """Return a column as it is encoded: strings that repeat become codes into the part's dictionary."""
+        values = rows.columns[column.name]
+        if column.type not in {ColumnType.STRING, ColumnType.BINARY}:
+            return values
+        if not pa.types.is_dictionary(values.type):
+            sample = values[: self._options.block_rows]
+            if len(sample.unique()) * _DISTINCT_SHARE > len(sample):
+                return values
+            values = values.dictionary_encode()
+        known = self._dictionaries.get(column.name)
+        if known is None:
+            self._dictionaries[column.name] = values.dictionary
+            return values
+        both = pa.concat_arrays([known, values.dictionary]).dictionary_encode()
+        self._dictionaries[column.name] = both.dictionary
+        codes = both.indices[len(known) :].take(values.indices)
+        return pa.DictionaryArray.from_arrays(codes, both.dictionary)
+
+    def _append_page(self, rows: Rows, layout: Layout, first: int, chunks: Sequence[Sequence[Chunk]]) -> None:
+        blocks = layout.firsts[first : first + len(chunks) + 1]
+        starts = layout.starts[blocks[0] : blocks[-1] + 1]
+        used, block_series = np.unique(rows.codes[starts[:-1]], return_inverse=True)
+        series = rows.series.take(used)
+        min_times = rows.times[starts[:-1]]
+        max_times = rows.times[starts[1:] - 1]
+        section_starts = np.array([self._sizes.get(name, 0) for name in self._section_of], np.int64)
+        checks = self._append_chunks(chunks)
+        page = encode_page(
+            series,
+            {"series": block_series, "rows": np.diff(starts), "min": min_times, "max": max_times},
+            np.diff(blocks),
+            chunks,
+            checks,
+            section_starts,
+        )
+        entities = encode_entities(series.entities)
+        at_page, at_series = self._append(PRIMARY, page), self._append(SERIES, entities)
+        self._series += len(series)
+        self._pages.append(
+            (
+                *(int(series.ids[0]), int(series.ids[-1]), int(min_times.min()), int(max_times.max())),
+                *(at_page, len(page), checksum32(page), at_series, len(entities), checksum32(entities)),
+            )
+        )
+
+    def _append_chunks(self, chunks: Sequence[Sequence[Chunk]]) -> npt.NDArray[np.int64]:
+        sections = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in self._columns)]
+        for row in chunks:
+            for section, chunk in zip(sections, row, strict=True):
+                self._append(section, chunk.data)
+        return np.array([checksum32(chunk.data) for row in chunks for chunk in row], np.int64)
+
+    def _append(self, section: str, data: bytes) -> int:
+        """Add bytes to a section and return where in it they start."""
+        offset = self._sizes.get(section, 0)
+        self._sections.setdefault(section, []).append(data)
+        self._sizes[section] = offset + len(data)
+        return offset
+
+    def finish(self, fs: FileSystem, root: str) -> PartMetadata:
+        """Write the part into the table at root.
+
+        Its files are durable on return; their names after `sync_path` of root. After an error nothing names
+        what was written; it is garbage.
+        """
+        stored = [StoredColumn(column, self._write_dictionary(column)) for column in self._columns]
+        self._append(META, Meta.from_entries(self._pages).encode())
+        sections = {name: b"".join(pieces) for name, pieces in self._sections.items()}
+        size = sum(map(len, sections.values()))
+        compact = size <= self._options.compact_bytes
+        metadata = PartMetadata(
+            id=self._id,
+            rows=self._rows,
+            blocks=self._blocks,
+            primary_blocks=self._primary_blocks,
+            series=self._series,
+            min_time=self._min_time,
+            max_time=self._max_time,
+            compressed_bytes=size,
+            uncompressed_bytes=self._uncompressed,
+            entity=self._entity,
+            columns=stored,
+            sections=_pieces(sections, compact=compact),
+            compact=compact,
+        )
+        if compact:
+            _write_compact(fs, join(root, metadata.name), sections, metadata)
+        else:
+            _write_wide(fs, join(root, metadata.name), sections, metadata)
+        return metadata
+
+    def _write_dictionary(self, column: Column) -> Piece | None:
+        dictionary = self._dictionaries.get(column.name)
+        if dictionary is None:
+            return None
+        encoding = self._encodings.of(f"{column.name} dictionary", dictionary)
+        data = codec.encode_dictionary(dictionary, encoding)
+        return Piece(self._append(column.directory, data), len(data), checksum(data))
+
+
+def _section_numbers(columns: Sequence[Column]) -> dict[str, int]:
+    """Return the number of each section that holds chunks, in order of their first column."""
+    numbers: dict[str, int] = {}
+    for name in (TIMESTAMPS, *(column.section for column in columns)):
+        numbers.setdefault(name, len(numbers))
+    return numbers
+
+
+def column_sections(columns: Sequence[Column]) -> list[int]:
+    """Return the section number of each column of a chunk table: time, version, then these."""
+    numbers = _section_numbers(columns)
+    return [0, 0, *(numbers[column.section] for column in columns)]
+
+
+def _pieces(sections: Mapping[str, bytes], *, compact: bool) -> dict[str, Piece]:
+    pieces, offset = {}, 0
+    for name, data in sections.items():
+        pieces[name] = Piece(offset if compact else 0, len(data), checksum(data))
+        offset += len(data)
+    return pieces
+
+
+def _write_compact(fs: FileSystem, path: str, sections: Mapping[str, bytes], metadata: PartMetadata) -> None:
+    sealed = seal(metadata)
+    fs.write(path, b"".join((*sections.values(), sealed, TRAILER.pack(len(sealed), MAGIC))))
+
+
+def _write_wide(fs: FileSystem, path: str, sections: Mapping[str, bytes], metadata: PartMetadata) -> None:
+    fs.make_dir(path)
+    fs.write_all({join(path, name): data for name, data in sections.items()})
+    fs.write(join(path, METADATA), seal(metadata))
+    fs.sync_path(path)
+
+
+def write_part(
+    fs: FileSystem,
+    root: str,
+    part_id: int,
+    rows: Rows,
+    entity: Mapping[str, ColumnType],
+    columns: Sequence[Column],
+    options: PartOptions,
+    encodings: Encodings,
+    run: Mapper[Any, Any] = map,
+) -> PartMetadata:
+    """Write sorted rows as one part; see `PartWriter`."""
+    writer = PartWriter(part_id, entity, columns, options, encodings, run)
+    writer.append(rows)
+    return writer.finish(fs, root)

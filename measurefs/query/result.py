@@ -1,0 +1,100 @@
+"""The result of a query: rows that are read when they are asked for."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from measurefs.fs.errors import ClosedError
+from measurefs.table.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+
+class QueryResult:
+    """The rows of a query, as they were when it was made.
+
+    It keeps the snapshots it reads from until it is closed or forgotten, and may be read any number of times.
+    Anything that takes an Arrow C stream takes it as it is: ``pyarrow.table(r)``, ``polars.from_arrow(r)``,
+    ``duckdb.from_arrow(r)``.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Its columns.
+    read : callable
+        Yields record batches, anew with each call.
+    snapshots : sequence of Snapshot
+        Pinned for it; it releases them.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        read: Callable[[], Iterator[pa.RecordBatch]],
+        snapshots: Sequence[Snapshot],
+    ) -> None:
+        self.schema = schema
+        self._read = read
+        self._release = weakref.finalize(self, _release, list(snapshots))
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in record batches, reading as it goes.
+
+        Raises
+        ------
+        ClosedError
+            The result was closed.
+        CorruptionError
+            A part is damaged.
+        """
+        if not self._release.alive:
+            raise ClosedError("this result was closed; make the query again")
+        for batch in self._read():
+            yield pa.record_batch(batch.columns, schema=self.schema)
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Return the rows as an Arrow reader, which reads as it goes."""
+        return pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
+
+    def to_arrow(self) -> pa.Table:
+        """Return all rows as an Arrow table; ``time`` is a UTC timestamp in nanoseconds."""
+        return pa.Table.from_batches(self.to_batches(), self.schema)
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """Return all rows as a pandas frame; options as `pyarrow.Table.to_pandas` takes them."""
+        return self.to_arrow().to_pandas(**options)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return all rows as a Polars frame."""
+        import polars  # noqa: PLC0415 - optional, and slow to import
+
+        frame = polars.from_arrow(self.to_arrow())
+        assert isinstance(frame, polars.DataFrame)
+        return frame
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self.to_batches()
+
+    def close(self) -> None:
+        """Let go of the snapshots; twice is harmless."""
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _release(snapshots: Sequence[Snapshot]) -> None:
+    for snapshot in snapshots:
+        snapshot.release()

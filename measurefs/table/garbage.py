@@ -1,0 +1,118 @@
+"""The garbage cleaner: which snapshots and parts nobody needs any more, and their removal.
+
+What is garbage is decided by pure functions of names, times and what is in use; only `GarbageCleaner` touches
+files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from measurefs.fs.errors import NotExistError
+from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.paths import join
+from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name
+from measurefs.table.recovery import list_table, read_snapshot
+
+
+def superseded(epochs: Iterable[int], committed: int, keep: int) -> list[int]:
+    """Return the snapshots to delete, oldest first: all but the newest `keep` up to the committed one.
+
+    Snapshots later than the committed one are not ours to judge, and stay.
+    """
+    known = sorted(epoch for epoch in epochs if epoch <= committed)
+    return known[:-keep]
+
+
+def expired(
+    unnamed_since: Mapping[str, float], names: Collection[str], now: float, grace: float
+) -> tuple[dict[str, float], list[str]]:
+    """Return since when each part has been unnamed, and those that have been so for the whole grace.
+
+    Parameters
+    ----------
+    unnamed_since : mapping
+        What the call before returned.
+    names : collection of str
+        The parts that nothing names now.
+    now, grace : float
+        Seconds.
+    """
+    since = {name: unnamed_since.get(name, now) for name in names}
+    return since, sorted(name for name, start in since.items() if now - start >= grace)
+
+
+class GarbageCleaner:
+    """Removes superseded snapshots, and parts that no remaining snapshot and no reader names.
+
+    Parameters
+    ----------
+    fs : FileSystem
+    root : str
+        The table's directory.
+    keep_snapshots : int
+    grace : float
+        Seconds.
+    """
+
+    def __init__(self, fs: FileSystem, root: str, keep_snapshots: int, grace: float) -> None:
+        self._fs = fs
+        self._root = root
+        self._keep = keep_snapshots
+        self._grace = grace
+        self._unnamed_since: dict[str, float] = {}
+        self._named_by: dict[int, frozenset[int]] = {}
+
+    def clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
+        """Collect once and return the names of what was removed.
+
+        Nothing of this is needed for correctness, and whatever fails is tried again by the next call. Parts
+        are judged only after every remaining snapshot was read.
+
+        Parameters
+        ----------
+        committed : int
+            The epoch of the last committed snapshot.
+        in_use : callable
+            Returns the ids of parts that are live in this process or being written. Called after the listing,
+            so that it knows every part which the listing can show.
+        now : float
+            Seconds on a monotonic clock.
+
+        Raises
+        ------
+        FileSystemError, CorruptionError
+            A snapshot could not be read or deleted; no part was removed after that.
+        """
+        entries = list_table(self._fs, self._root)
+        epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}
+        removed = [self._delete_snapshot(epoch) for epoch in superseded(epochs, committed, self._keep)]
+        if removed:
+            self._fs.sync_path(self._root)
+        epochs -= {epoch for name in removed if (epoch := snapshot_epoch(name)) is not None}
+        named = self._parts_named_by(epochs) | in_use()
+        unnamed = {
+            entry.name
+            for entry in entries
+            if (number := part_id(entry.name)) is not None and number not in named
+        }
+        self._unnamed_since, due = expired(self._unnamed_since, unnamed, now, self._grace)
+        for name in due:
+            self._fs.must_rm_all(join(self._root, name))
+            del self._unnamed_since[name]
+            removed.append(name)
+        return removed
+
+    def _delete_snapshot(self, epoch: int) -> str:
+        name = snapshot_name(epoch)
+        with contextlib.suppress(NotExistError):  # somebody deleted it first, which is as good
+            self._fs.delete_file(join(self._root, name))
+        return name
+
+    def _parts_named_by(self, epochs: Collection[int]) -> set[int]:
+        self._named_by = {epoch: self._named_by.get(epoch) or self._read(epoch) for epoch in epochs}
+        return set().union(*self._named_by.values())
+
+    def _read(self, epoch: int) -> frozenset[int]:
+        return frozenset(part.id for part in read_snapshot(self._fs, self._root, epoch).parts)

@@ -1,0 +1,75 @@
+"""The one place that replaces a table's current snapshot."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from measurefs.part.part import Part
+from measurefs.table.snapshot import Snapshot
+from measurefs.table.watcher import EpochWatcher
+
+Change = Callable[[Snapshot, int], Sequence[Part]]
+"""From the current snapshot and the next epoch to the next snapshot's parts."""
+
+
+class Introducer:
+    """Applies changes to the current snapshot one at a time, each producing the next one.
+
+    Parameters
+    ----------
+    epoch : int
+        The epoch to start from.
+    parts : sequence of Part
+        What the table holds then.
+    """
+
+    def __init__(self, epoch: int, parts: Sequence[Part]) -> None:
+        self.watcher = EpochWatcher(epoch)
+        self._last = epoch
+        self._live: set[Snapshot] = set()
+        self._changing = threading.Lock()
+        self._swapping = threading.Lock()
+        self._current = self._snapshot(epoch, parts)
+
+    def _snapshot(self, epoch: int, parts: Sequence[Part]) -> Snapshot:
+        snapshot = Snapshot(epoch, parts, self._forget)
+        self._live.add(snapshot)
+        return snapshot
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        with self._swapping:
+            self._live.discard(snapshot)
+
+    def pin(self) -> Snapshot:
+        """Return the current snapshot with one more reference. Never waits for a change being made."""
+        with self._swapping:
+            return self._current.pin()
+
+    def advance(self, epoch: int) -> None:
+        """Let all further numbers be greater than this one."""
+        with self._changing:
+            self._last = max(self._last, epoch)
+
+    def next_number(self) -> int:
+        """Return a number greater than all before, for a part."""
+        with self._changing:
+            self._last += 1
+            return self._last
+
+    def introduce(self, change: Change) -> int:
+        """Publish the next snapshot and return its epoch; it is visible to every reader on return."""
+        with self._changing:
+            self._last += 1
+            epoch = self._last
+            parts = change(self._current, epoch)
+            with self._swapping:
+                previous, self._current = self._current, self._snapshot(epoch, parts)
+        previous.release()
+        self.watcher.notify(epoch)
+        return epoch
+
+    def live_parts(self) -> set[int]:
+        """Return the ids of all parts that the current snapshot or a pinned one names."""
+        with self._swapping:
+            return {part.id for snapshot in self._live for part in snapshot.parts}

@@ -1,0 +1,113 @@
+"""The settings of a table, and what it takes from outside: clock, sleep, randomness, threads."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from measurefs.part.series import Hash, xxh3
+from measurefs.part.writer import Mapper, PartOptions
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How a table behaves; every value has a default that suits most.
+
+    Attributes
+    ----------
+    flush_bytes : int
+        Rows in memory are flushed when they take this much.
+    flush_interval : float
+        Seconds after which rows in memory are flushed in any case: what a crash can take from writes that did
+        not ask to be durable.
+    memory_limit : int
+        Bytes that rows in memory may take; writers wait for the flusher above it.
+    write_timeout : float
+        Seconds they wait before `BackpressureError`.
+    keep_snapshots : int
+        Snapshots kept on disk, the newest one included.
+    gc_interval : float
+        Seconds between two collections of garbage.
+    gc_grace : float or None
+        Seconds for which a part that nothing names any more is kept for readers in other processes. None
+        means a minute, and an hour on object stores.
+    part : PartOptions
+        How parts are written.
+    series_hash : callable
+        From an entity's key (bytes) to its 64-bit id. Never change it for a table that has data.
+    """
+
+    flush_bytes: int = 64 * MIB
+    flush_interval: float = 5.0
+    memory_limit: int = 256 * MIB
+    write_timeout: float = 60.0
+    keep_snapshots: int = 2
+    gc_interval: float = 30.0
+    gc_grace: float | None = None
+    part: PartOptions = dataclasses.field(default_factory=PartOptions)
+    series_hash: Hash = xxh3
+
+    def __post_init__(self) -> None:
+        if self.keep_snapshots < 1:
+            raise ValueError(f"keep_snapshots must be at least 1, not {self.keep_snapshots}")
+        if self.memory_limit < self.flush_bytes:
+            raise ValueError("memory_limit must be at least flush_bytes, or writers would wait for ever")
+
+    def grace(self, *, remote: bool) -> float:
+        """Return the seconds for which unnamed parts are kept."""
+        if self.gc_grace is not None:
+            return self.gc_grace
+        return 3600.0 if remote else 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a table takes from outside instead of calling it by name, so that a test can decide it.
+
+    Attributes
+    ----------
+    monotonic : callable
+        Seconds on a clock that never goes back.
+    now : callable
+        Nanoseconds since 1970-01-01 UTC.
+    random : random.Random
+        For jitter.
+    run : callable
+        ``map``, or an executor's.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], int] = time.time_ns
+    random: random.Random = dataclasses.field(default_factory=random.Random)
+    run: Mapper[Any, Any] = map
+
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
+
+
+def threaded(threads: int | None = None) -> Mapper[Any, Any]:
+    """Return a ``map`` over a pool of so many threads (default: one per core), shared in this process."""
+    threads = (
+        threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if threads == 1:
+        return map
+    key = os.getpid(), threads
+    with _pools_lock:
+        if key not in _pools:
+            _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="measurefs")
+        pool = _pools[key]
+
+    def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        return pool.map(function, items)
+
+    return run
