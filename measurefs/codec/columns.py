@@ -79,17 +79,20 @@ def numbers_of(column: pa.Array) -> npt.NDArray[Any]:
     return values.astype(np.int64) if values.dtype == np.int32 else values
 
 
-def encode(column: pa.Array, encoding: NumberEncoding) -> Chunk:
+def encode(column: pa.Array | npt.NDArray[Any], encoding: NumberEncoding) -> Chunk:
     """Encode one chunk.
 
     Parameters
     ----------
-    column : pyarrow.Array
+    column : pyarrow.Array, or int64 or float64 array
         At least one value, of a `ColumnType`'s Arrow type or a dictionary of string or binary with int32
-        codes. The dictionary itself is not stored here.
+        codes. The dictionary itself is not stored here. `plain` gives the array for a column without nulls.
     encoding : NumberEncoding
         For the numbers (or codes) in it.
     """
+    if isinstance(column, np.ndarray):
+        data, low, high = numbers.encode(column, encoding)
+        return Chunk(b"\0" + data, 0, low, high)
     nulls = column.null_count
     if nulls == len(column):
         return Chunk(bytes((_ALL_NULL,)), nulls, 0, 0)
@@ -104,29 +107,26 @@ def encode(column: pa.Array, encoding: NumberEncoding) -> Chunk:
     return Chunk(bytes((flags,)) + head + body, nulls, low, high)
 
 
+def plain(column: pa.Array) -> pa.Array | npt.NDArray[Any]:
+    """Return a number column without nulls as the array of its values, any other as it is."""
+    is_plain = column.type in {pa.int64(), pa.float64()} and column.null_count == 0
+    return values_of(column) if is_plain else column
+
+
 def _encode_values(column: pa.Array, encoding: NumberEncoding) -> tuple[bytes, int, int]:
     kind = column.type
     if pa.types.is_list(kind):
         return _encode_list(column, encoding), 0, 0
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _encode_bytes(column, encoding), 0, 0
-    values = values_of(column)
-    if values.dtype == np.int32:
-        values = values.astype(np.int64)
-    return numbers.encode(values, encoding), *_limits(values)
-
-
-def _limits(values: npt.NDArray[Any]) -> tuple[int, int]:
-    if values.dtype == np.float64:
-        ends = np.array((np.fmin.reduce(values), np.fmax.reduce(values)))
-        low, high = ends.view(np.int64).tolist()
-        return low, high
-    return int(values.min()), int(values.max())
+    return numbers.encode(
+        values_of(column).astype(np.float64 if kind == pa.float64() else np.int64), encoding
+    )
 
 
 def _encode_bytes(column: pa.Array, encoding: NumberEncoding) -> bytes:
     offsets = _offsets(column)
-    lengths = numbers.encode(np.diff(offsets).astype(np.int64), encoding)
+    lengths = numbers.encode(np.diff(offsets).astype(np.int64), encoding).data
     data = column.buffers()[2]
     raw = memoryview(data)[int(offsets[0]) : int(offsets[-1])] if data is not None else b""
     return _LENGTH.pack(len(lengths)) + lengths + compress(raw)
@@ -134,7 +134,7 @@ def _encode_bytes(column: pa.Array, encoding: NumberEncoding) -> bytes:
 
 def _encode_list(column: pa.Array, encoding: NumberEncoding) -> bytes:
     offsets = _offsets(column)
-    lengths = numbers.encode(np.diff(offsets).astype(np.int64), encoding)
+    lengths = numbers.encode(np.diff(offsets).astype(np.int64), encoding).data
     elements = column.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
     child = encode(elements, encoding).data if len(elements) else b""
     return _LENGTH.pack(len(lengths)) + lengths + child

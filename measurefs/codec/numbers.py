@@ -11,7 +11,7 @@ import dataclasses
 import math
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,9 @@ Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 _CONSTANT, _PCO = 0, 1
 _NO_DECIMALS = 255
 _MAX_DECIMALS = 6
-_EXACT = 2.0**53
 _SAMPLE = 2048
-_WIDTHS = (np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8"))
+_WIDTHS: tuple[np.dtype[Any], ...] = (np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8"))
+_INTEGER_LIMITS = ((_WIDTHS[0], 2.0**15), (_WIDTHS[1], 2.0**31))
 _HEADER = struct.Struct("<BBB")
 
 
@@ -74,22 +74,41 @@ def choose(values: Numbers, level: int) -> NumberEncoding:
     decimals = _count_decimals(sample)
     if decimals is None:
         return NumberEncoding(default_encoding(level).integers, floats)
-    scaled = np.rint(sample * 10.0**decimals).astype(np.int64)
+    scaled = _scale(sample.view(np.float64), decimals)
+    assert scaled is not None
     return NumberEncoding(_smallest(scaled, _integer_configs(scaled, level)), floats, decimals)
 
 
-def encode(values: Numbers, encoding: NumberEncoding) -> bytes:
+class Encoded(NamedTuple):
+    """A run of values as bytes, with the bits of its least and greatest value (NaN left out)."""
+
+    data: bytes
+    low: int
+    high: int
+
+
+def encode(values: Numbers, encoding: NumberEncoding) -> Encoded:
     """Encode a contiguous run of at least one value; `decode_into` gives back every bit of it."""
     bits = values.view(np.int64)
     if bits[0] == bits[-1] and (bits == bits[0]).all():
-        return bytes((_CONSTANT,)) + bits[:1].tobytes()
+        return Encoded(bytes((_CONSTANT,)) + bits[:1].tobytes(), int(bits[0]), int(bits[0]))
     if values.dtype == np.int64:
-        return _pack(values, encoding.integers, _NO_DECIMALS)
+        low, high = int(bits.min()), int(bits.max())
+        narrow = bits.astype(_narrowest(low, high), copy=False)
+        return Encoded(_pack(narrow, encoding.integers, _NO_DECIMALS), low, high)
+    floats = values.view(np.float64)
     if encoding.decimals is not None:
-        scaled = _scale(values, encoding.decimals)
+        scaled = _scale(floats, encoding.decimals)
         if scaled is not None:
-            return _pack(scaled, encoding.integers, encoding.decimals)
-    return _pack(values, encoding.floats, _NO_DECIMALS)
+            ends = np.array((scaled.min(), scaled.max())) / 10.0**encoding.decimals
+            return Encoded(_pack(scaled, encoding.integers, encoding.decimals), *_bits(ends))
+    ends = np.array((np.fmin.reduce(floats), np.fmax.reduce(floats)))
+    return Encoded(_pack(floats, encoding.floats, _NO_DECIMALS), *_bits(ends))
+
+
+def _bits(ends: npt.NDArray[np.float64]) -> tuple[int, int]:
+    low, high = ends.view(np.int64).tolist()
+    return low, high
 
 
 def decode_into(data: bytes, out: Numbers, path: str) -> None:
@@ -120,44 +139,38 @@ def decode_into(data: bytes, out: Numbers, path: str) -> None:
 
 
 def _pack(values: npt.NDArray[Any], config: ChunkConfig, decimals: int) -> bytes:
-    if values.dtype == np.int64:
-        values = values.astype(_narrowest(int(values.min()), int(values.max())), copy=False)
     header = _HEADER.pack(_PCO, _WIDTHS.index(values.dtype), decimals)
     return header + bytes(standalone.simple_compress(values, config))
 
 
-def _narrowest(low: int, high: int) -> np.dtype[Any]:
+def _narrowest(low: float, high: float) -> np.dtype[Any]:
     """Return the narrowest stored type: pcodec is up to twice as fast on 32 bits as on 64."""
-    for width in _WIDTHS[:2]:
-        limits = np.iinfo(width)
-        if limits.min <= low and high <= limits.max:
-            return width
-    return _WIDTHS[2]
+    fitting = (width for width, limit in _INTEGER_LIMITS if -limit <= low and high < limit)
+    return next(fitting, _WIDTHS[2])
 
 
-def _scale(values: Numbers, decimals: int) -> npt.NDArray[np.int64] | None:
+def _scale(values: npt.NDArray[np.float64], decimals: int) -> npt.NDArray[Any] | None:
     """Return values times ``10**decimals`` as integers if dividing gives back every bit, else None."""
     power = 10.0**decimals
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = np.rint(values * power)
-        if not (np.abs(scaled) < _EXACT).all():
-            return None
-    integers = scaled.astype(np.int64)
-    exact = (integers / power).view(np.int64) == values.view(np.int64)
-    return integers if exact.all() else None
+        integers = scaled.astype(_narrowest(scaled.min(), scaled.max()))
+    exact = np.array_equal((integers / power).view(np.int64), values.view(np.int64))
+    return integers if exact else None
 
 
 def _count_decimals(sample: Numbers) -> int | None:
-    return next((d for d in range(_MAX_DECIMALS + 1) if _scale(sample, d) is not None), None)
+    floats = sample.view(np.float64)
+    return next((d for d in range(_MAX_DECIMALS + 1) if _scale(floats, d) is not None), None)
 
 
 def _config(level: int, mode: ModeSpec, delta: DeltaSpec) -> ChunkConfig:
     return ChunkConfig(compression_level=level, mode_spec=mode, delta_spec=delta)
 
 
-def _integer_configs(sample: npt.NDArray[np.int64], level: int) -> Iterator[ChunkConfig]:
+def _integer_configs(sample: npt.NDArray[Any], level: int) -> Iterator[ChunkConfig]:
     modes = [ModeSpec.classic()]
-    step = math.gcd(*np.unique(np.diff(sample)).tolist())
+    step = math.gcd(*np.unique(np.diff(sample.astype(np.int64))).tolist())
     if step > 1:
         modes.append(ModeSpec.try_int_mult(step))
     for mode in modes:

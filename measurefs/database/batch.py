@@ -15,7 +15,7 @@ from measurefs.database.intervals import Interval
 from measurefs.database.schema import MeasureSchema
 from measurefs.fs.errors import SchemaError
 from measurefs.part.rows import Rows
-from measurefs.part.series import Hash, encode_series
+from measurefs.part.series import SeriesEncoder
 from measurefs.query import TIME, VERSION, check_names
 
 
@@ -34,7 +34,7 @@ class Checked(NamedTuple):
     versioned: bool
 
 
-def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, hasher: Hash) -> Checked:
+def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encoder: SeriesEncoder) -> Checked:
     """Check a batch and turn it into rows; nothing is stored yet.
 
     Raises
@@ -57,7 +57,7 @@ def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, hasher
         for name, kind in schema.columns.items()
         if name in columns
     }
-    series, codes = encode_series(pa.record_batch(entities, names=list(schema.entity)), hasher)
+    series, codes = encoder.encode(pa.record_batch(entities, names=list(schema.entity)))
     return Checked(Rows(series, codes, np.asarray(times), numbers, values), versions is not None)
 
 

@@ -14,6 +14,7 @@ from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
 from measurefs.fs.errors import ClosedError, SchemaError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.part.series import SeriesEncoder
 from measurefs.query import (
     MAX_TIME,
     MIN_TIME,
@@ -57,6 +58,7 @@ class Measure:
         self._runtime = runtime
         self._read_only = read_only
         self._closed = False
+        self._encoder = SeriesEncoder(options.series_hash)
         self._interval = Interval.parse(schema.interval, "interval")
         self._tables = Tables(
             fs, root, self._interval, self._table_schema, options, runtime, background, memory
@@ -107,7 +109,7 @@ class Measure:
             With durable: the rows are stored, but could not be made durable; `flush` tries that again.
         """
         self._check_writable()
-        batch = check_batch(to_table(data, time_column), self.schema, time_column, self._options.series_hash)
+        batch = check_batch(to_table(data, time_column), self.schema, time_column, self._encoder)
         pieces = [
             (self._tables.writing(place), rows)
             for place, rows in split(batch.rows, self._interval, self.schema.shards)

@@ -1,8 +1,6 @@
-"""A part whose rows are in memory, as they arrived; they are put in order when somebody first looks."""
+"""A part whose rows are in memory."""
 
 from __future__ import annotations
-
-import threading
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +8,7 @@ import numpy.typing as npt
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
 from measurefs.part.part import Blocks, Part, Scan
-from measurefs.part.rows import Rows, sort_rows
+from measurefs.part.rows import Rows
 
 
 class MemoryPart(Part):
@@ -21,7 +19,7 @@ class MemoryPart(Part):
     part_id : int
         Its number.
     rows : Rows
-        At least one, in any order, duplicates and all.
+        At least one, in order of (series, time), each once; see `sort_rows`.
     block_rows : int
         How `blocks` cuts them.
     """
@@ -32,22 +30,13 @@ class MemoryPart(Part):
         self.min_time = int(rows.times.min())
         self.max_time = int(rows.times.max())
         self.nbytes = rows.nbytes
-        self.arrived = rows
+        self.held = rows
         self._block_rows = block_rows
-        self._sorted: Rows | None = None
-        self._lock = threading.Lock()
-
-    def sorted(self) -> Rows:
-        """Return the rows in order of (series, time), the superseded ones left out."""
-        with self._lock:
-            if self._sorted is None:
-                self._sorted = sort_rows(self.arrived)
-            return self._sorted
 
     def blocks(self, scan: Scan) -> Fetch[Blocks]:
         """Find the wanted blocks; needs no reads."""
         yield from ()
-        rows = self.sorted()
+        rows = self.held
         starts = lay_out(rows, self._block_rows).starts
         codes = rows.codes[starts[:-1]]
         min_times, max_times = rows.times[starts[:-1]], rows.times[starts[1:] - 1]
@@ -59,7 +48,7 @@ class MemoryPart(Part):
     def read(self, scan: Scan) -> Fetch[Rows]:
         """Return the wanted rows; needs no reads."""
         yield from ()
-        rows = self.sorted()
+        rows = self.held
         held = {name: rows.columns[name] for name in scan.columns if name in rows.columns}
         rows = Rows(rows.series, rows.codes, rows.times, rows.versions, held)
         keep = self._wanted(rows, scan)

@@ -80,6 +80,29 @@ def encode_series(entities: pa.RecordBatch, hasher: Hash = xxh3) -> tuple[Series
     return SeriesTable(ids, distinct).take(order), position[codes]
 
 
+class SeriesEncoder:
+    """Encodes batch after batch: what repeats the batch before it, as collectors do, costs a comparison.
+
+    Parameters
+    ----------
+    hasher : callable
+        From an entity's key to its id.
+    """
+
+    def __init__(self, hasher: Hash = xxh3) -> None:
+        self._hasher = hasher
+        self._last: tuple[pa.RecordBatch, SeriesTable, Codes] | None = None
+
+    def encode(self, entities: pa.RecordBatch) -> tuple[SeriesTable, Codes]:
+        """Find the distinct entities of a batch; see `encode_series`."""
+        last = self._last
+        if last is not None and last[0].equals(entities):
+            return last[1], last[2]
+        series, codes = encode_series(entities, self._hasher)
+        self._last = entities, series, codes
+        return series, codes
+
+
 def _distinct(entities: pa.RecordBatch) -> tuple[Codes, pa.RecordBatch]:
     columns = [_encode_column(column) for column in entities.columns]
     codes = np.asarray(columns[0].indices)

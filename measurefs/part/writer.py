@@ -135,12 +135,14 @@ class PartWriter:
         names = ["", "version", *(column.name for column in self._columns)]
         encodings = [self._encodings.of(name, column) for name, column in zip(names, stored, strict=True)]
 
+        columns = [codec.plain(column) for column in stored]
+        bounds = layout.starts[layout.firsts].tolist()
+
         def encode(primary: int) -> list[Chunk]:
-            start = int(layout.starts[layout.firsts[primary]])
-            size = int(layout.starts[layout.firsts[primary + 1]]) - start
+            rows_of_it = slice(bounds[primary], bounds[primary + 1])
             return [
-                codec.encode(column.slice(start, size), encoding)
-                for column, encoding in zip(stored, encodings, strict=True)
+                codec.encode(column[rows_of_it], encoding)
+                for column, encoding in zip(columns, encodings, strict=True)
             ]
 
         chunks = list(self._run(encode, range(len(layout.firsts) - 1)))

@@ -130,7 +130,7 @@ class Flusher:
     def _write_part(self, number: int, memory: Sequence[MemoryPart]) -> FilePart:
         schema = self.schema
         types = {column.name: column.type.arrow for column in schema.columns}
-        rows = sort_rows(concat_rows([part.arrived for part in memory], types))
+        rows = sort_rows(concat_rows([part.held for part in memory], types))
         run = self._runtime.run
         writer = PartWriter(number, schema.entity, schema.columns, self._options.part, self._encodings, run)
         writer.append(rows)

@@ -18,7 +18,7 @@ from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
-from measurefs.part.rows import Rows
+from measurefs.part.rows import Rows, sort_rows
 from measurefs.table.background import Background
 from measurefs.table.epochs import MAX_TOKEN, first_epoch, token_of
 from measurefs.table.flusher import Flusher, TableSchema
@@ -226,7 +226,8 @@ class TsTable:
         rows : Rows
             In any order. None is fine, and changes nothing.
         arrival : bool
-            Give the rows their order of arrival as their version, instead of the versions they carry.
+            Give the rows their order of arrival as their version; the versions they carry (all the same) are
+            not looked at.
         wait : bool
             Wait for room in memory; false for a caller who did so (`await_room`).
 
@@ -248,9 +249,11 @@ class TsTable:
         if wait:
             self.await_room(rows.nbytes)
 
+        ordered = sort_rows(rows)
+
         def change(snapshot: Snapshot, epoch: int) -> list[Any]:
-            arrived = rows.with_versions(epoch) if arrival else rows
-            return snapshot.with_part(MemoryPart(epoch, arrived, self.options.part.block_rows))
+            held = ordered.with_versions(epoch) if arrival else ordered
+            return snapshot.with_part(MemoryPart(epoch, held, self.options.part.block_rows))
 
         epoch = self._introducer.introduce(change)
         self._account()
