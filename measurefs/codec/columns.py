@@ -119,9 +119,8 @@ def _encode_values(column: pa.Array, encoding: NumberEncoding) -> tuple[bytes, i
         return _encode_list(column, encoding), 0, 0
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _encode_bytes(column, encoding), 0, 0
-    return numbers.encode(
-        values_of(column).astype(np.float64 if kind == pa.float64() else np.int64), encoding
-    )
+    stored: np.dtype[Any] = np.dtype(np.float64 if kind == pa.float64() else np.int64)
+    return numbers.encode(values_of(column).astype(stored, copy=False), encoding)
 
 
 def _encode_bytes(column: pa.Array, encoding: NumberEncoding) -> bytes:
