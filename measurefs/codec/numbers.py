@@ -124,6 +124,8 @@ def decode_into(data: bytes, out: Numbers, path: str) -> None:
         return
     _, width, decimals = _HEADER.unpack_from(data)
     stored = _WIDTHS[width]
+    if out.dtype != np.float64 and (stored == np.float64 or decimals != _NO_DECIMALS):
+        raise CorruptionError(path, "a chunk holds floats instead of integers")
     direct = stored == out.dtype and decimals == _NO_DECIMALS
     target = out if direct else np.empty(len(out), stored)
     try:

@@ -34,5 +34,5 @@ def decompress(data: Buffer, path: str) -> bytes:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
     try:
         return bytes(decompressor.decompress(data))
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, MemoryError) as error:
         raise CorruptionError(path, f"a compressed piece cannot be read ({error})") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 import weakref
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from measurefs.fs.errors import (
     SchemaError,
     UnsupportedStoreError,
 )
-from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.filesystem import FileSystem, make_durable_dir
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.urls import open_url
 from measurefs.fs.wrappers import ReadOnlyFileSystem
@@ -103,8 +102,7 @@ class Database:
         schema = make_schema(name, entity, tags, fields, interval, ttl, shards)
         with self._lock:
             self._check_writable()
-            self.fs.make_dir(escape(name), exist_ok=True)
-            self.fs.sync_path("")
+            make_durable_dir(self.fs, escape(name))
             try:
                 self.fs.write(join(escape(name), SCHEMA), seal(schema), exclusive=True)
             except ExistError:
@@ -225,10 +223,13 @@ class Database:
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
     for database in list(_open_databases):
         database.close()
+
+
+# Not by atexit: that comes after the end of all thread pools, which closing needs.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
 
 
 def open(

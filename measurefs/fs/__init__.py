@@ -23,7 +23,16 @@ from measurefs.fs.errors import (
     WriteError,
     from_os_error,
 )
-from measurefs.fs.filesystem import Buffer, DirEntry, File, FileSystem, LockFile, exactly, walk
+from measurefs.fs.filesystem import (
+    Buffer,
+    DirEntry,
+    File,
+    FileSystem,
+    LockFile,
+    exactly,
+    make_durable_dir,
+    walk,
+)
 from measurefs.fs.holder import LockHolder, held
 from measurefs.fs.paths import basename, check_path, escape, join, parent, unescape
 from measurefs.fs.urls import open_url, scheme_of
@@ -66,6 +75,7 @@ __all__ = [
     "from_os_error",
     "held",
     "join",
+    "make_durable_dir",
     "open_url",
     "parent",
     "scheme_of",

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from measurefs.fs.errors import ReadError, UnsupportedStoreError, WriteError
-from measurefs.fs.paths import join
+from measurefs.fs.paths import join, parent
 
 Buffer = bytes | bytearray | memoryview
 """What may be written. Implementations copy it, or are done with it, before they return."""
@@ -367,6 +367,14 @@ def exactly(data: bytes, path: str, offset: int, size: int) -> bytes:
             "read", path, f"the file ends early: {len(data)} of {size} bytes are there at offset {offset}"
         )
     return data
+
+
+def make_durable_dir(fs: FileSystem, path: str) -> None:
+    """Make a directory, unless it is there, whose name and those of all above it survive a power cut."""
+    fs.make_dir(path, exist_ok=True)
+    while path:
+        path = parent(path)
+        fs.sync_path(path)
 
 
 def walk(fs: FileSystem, path: str = "") -> Iterator[str]:

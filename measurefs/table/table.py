@@ -14,7 +14,7 @@ from measurefs.fs.errors import (
     LockError,
     MeasureFSError,
 )
-from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
@@ -117,7 +117,7 @@ class TsTable:
         return Introducer(recovered.record.epoch if recovered.record else 0, self._file_parts(recovered))
 
     def _open_for_writing(self) -> Introducer:
-        self.fs.make_dir(self.root, exist_ok=True)
+        make_durable_dir(self.fs, self.root)
         self._lock, recovered = self._take_lock()
         try:
             return self._start_writing(self._lock, recovered)
