@@ -10,41 +10,46 @@
 >>> db.close()
 """
 
+from importlib import import_module
 from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
 
 # The backends stand beside this folder in a checkout, and are part of it only once installed: this way
 # Python started in a checkout finds them where they are installed.
 __path__ = extend_path(__path__, __name__)
 
-from measurefs.database import Database, Measure, open
-from measurefs.fs import (
-    BackpressureError,
-    ClosedError,
-    CorruptionError,
-    DirEntry,
-    ExistError,
-    FencedError,
-    File,
-    FileSystem,
-    FileSystemError,
-    InvalidPathError,
-    LockError,
-    LockFile,
-    MeasureFSError,
-    NotExistError,
-    PermissionError_,
-    SchemaError,
-    UnsupportedStoreError,
-)
-from measurefs.part.writer import PartOptions
-from measurefs.query import QueryResult
-from measurefs.table import TableOptions, TableSchema, TsTable
+if TYPE_CHECKING:
+    from measurefs.database import Database, Measure, open
+    from measurefs.fs import (
+        BackpressureError,
+        ClosedError,
+        Code,
+        CorruptionError,
+        DirEntry,
+        ExistError,
+        FencedError,
+        File,
+        FileSystem,
+        FileSystemError,
+        InvalidPathError,
+        LockError,
+        LockFile,
+        MeasureFSError,
+        NotExistError,
+        PermissionError_,
+        SchemaError,
+        UnsupportedStoreError,
+    )
+    from measurefs.part.writer import PartOptions
+    from measurefs.query import QueryResult
+    from measurefs.table import TableOptions, TableSchema, TsTable
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BackpressureError",
     "ClosedError",
+    "Code",
     "CorruptionError",
     "Database",
     "DirEntry",
@@ -69,3 +74,28 @@ __all__ = [
     "UnsupportedStoreError",
     "open",
 ]
+
+# Names are imported when they are first used: who only implements a `FileSystem`, or asks the command for help,
+# does not wait for Arrow.
+_HOMES = dict.fromkeys(__all__, "measurefs.fs") | {
+    "Database": "measurefs.database",
+    "Measure": "measurefs.database",
+    "PartOptions": "measurefs.part.writer",
+    "QueryResult": "measurefs.query",
+    "TableOptions": "measurefs.table",
+    "TableSchema": "measurefs.table",
+    "TsTable": "measurefs.table",
+    "open": "measurefs.database",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

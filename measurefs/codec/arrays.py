@@ -14,6 +14,8 @@ from measurefs.fs.errors import CorruptionError
 
 Array = npt.NDArray[Any]
 
+_DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bBhHiIlLqQfd"}
+
 
 def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
     """Encode one-dimensional arrays of fixed-width numbers; `unpack_arrays` gives them back by name."""
@@ -31,6 +33,6 @@ def unpack_arrays(data: bytes, path: str) -> dict[str, Array]:
     """
     try:
         plain = msgspec.msgpack.decode(decompress(data, path), type=dict[str, tuple[str, bytes]])
-        return {name: np.frombuffer(raw, dtype) for name, (dtype, raw) in plain.items()}
-    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        return {name: np.frombuffer(raw, _DTYPES[dtype]) for name, (dtype, raw) in plain.items()}
+    except (msgspec.DecodeError, KeyError, ValueError) as error:
         raise CorruptionError(path, f"an index cannot be read ({error})") from error

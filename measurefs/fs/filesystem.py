@@ -67,7 +67,7 @@ class File(abc.ABC):
         Raises
         ------
         ReadError
-            The bytes could not be read, or the file is open for writing.
+            The bytes could not be read, offset or size is negative, or the file is open for writing.
         """
         raise ReadError("read", self._path, "the file is open for writing; close it, then use open_file")
 
@@ -322,6 +322,8 @@ class FileSystem(abc.ABC):
         ------
         LockError
             It is held, by this process or another; the message and ``holder`` say by whom and since when.
+        NotExistError
+            Its directory is missing (where there are directories).
         """
 
     def write_all(self, files: Mapping[str, Buffer]) -> None:

@@ -22,12 +22,17 @@ def check_path(path: str, operation: str, *, root: bool = False) -> str:
     Raises
     ------
     InvalidPathError
-        The path is absolute, has ``.``, ``..`` or empty components, a NUL or a backslash.
+        The path is absolute, has ``.``, ``..`` or empty components, a NUL, a backslash or half a surrogate pair.
     """
     if path == "" and root:
         return path
     if "\0" in path or "\\" in path:
         raise InvalidPathError(operation, path, "a path may hold neither NUL nor backslash")
+    if not path.isascii():
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidPathError(operation, path, "it cannot be written as UTF-8") from error
     for component in path.split("/"):
         if component in {"", ".", ".."}:
             raise InvalidPathError(

@@ -115,7 +115,7 @@ class CountingFileSystem(FileSystemWrapper):
         return super().open_file(path)
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
-        self._count("write", written=len(data))
+        self._count("write", written=memoryview(data).nbytes)
         return super().write(path, data, exclusive=exclusive)
 
     def read(self, path: str) -> bytes:
@@ -140,7 +140,7 @@ class CountingFileSystem(FileSystemWrapper):
         return super().create_lock_file(path)
 
     def write_all(self, files: Mapping[str, Buffer]) -> None:
-        self._count("write_all", written=sum(map(len, files.values())))
+        self._count("write_all", written=sum(memoryview(data).nbytes for data in files.values()))
         super().write_all(files)
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:

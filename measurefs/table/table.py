@@ -146,8 +146,8 @@ class TsTable:
         raise LockError(
             "create_lock_file",
             path,
-            "its tokens have run out, or were reset far below those in use; "
-            "back the table up and restore it elsewhere",
+            "it counts tokens that do not fit those in use here; make sure that no writer runs, delete it, "
+            "and open again",
         )
 
     def _start_writing(self, lock: LockFile, recovered: Recovered) -> Introducer:

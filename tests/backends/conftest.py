@@ -1,0 +1,71 @@
+"""Fixtures for the S3 backend: file systems with small parts, and the bucket seen past all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+
+from measurefs.backends.s3 import S3FileSystem
+from tests.s3_proxy import S3Proxy
+from tests.s3_server import S3Server
+
+KIB = 1024
+SMALL: dict[str, Any] = {"multipart_threshold": 8 * KIB, "part_size": 2 * KIB}
+"""So that tests of uploads in parts move kilobytes."""
+
+
+class RawBucket:
+    """The stored objects, by way of boto3."""
+
+    def __init__(self, server: S3Server, url: str) -> None:
+        self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self.boto = boto3.client(
+            "s3",
+            endpoint_url=server.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    def get(self, path: str) -> bytes:
+        body: bytes = self.boto.get_object(Bucket=self._bucket, Key=self._prefix + path)["Body"].read()
+        return body
+
+    def put(self, path: str, data: bytes) -> None:
+        self.boto.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=data)
+
+    def names(self) -> set[str]:
+        pages = self.boto.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        return {key.removeprefix(self._prefix) for key in keys}
+
+    def unfinished(self) -> int:
+        """How many uploads in parts were begun and neither completed nor aborted."""
+        return len(self.boto.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ()))
+
+    def close(self) -> None:
+        self.boto.close()
+
+
+@pytest.fixture
+def raw_bucket(s3_server: S3Server, s3_url: str) -> Iterator[RawBucket]:
+    bucket = RawBucket(s3_server, s3_url)
+    yield bucket
+    bucket.close()
+
+
+@pytest.fixture
+def s3_fs(s3_url: str, s3_options: dict[str, Any]) -> Iterator[S3FileSystem]:
+    with S3FileSystem(s3_url, **SMALL, **s3_options) as fs:
+        yield fs
+
+
+@pytest.fixture
+def counted(s3_proxy: S3Proxy, s3_url: str) -> Iterator[S3FileSystem]:
+    """The same through the proxy, which has seen nothing yet."""
+    with S3FileSystem(s3_url, **SMALL, **s3_proxy.options) as fs:
+        yield fs
