@@ -261,6 +261,8 @@ class FileSystem(abc.ABC):
             Exclusive, and the path is there already.
         NotExistError
             Its directory is missing (where there are directories).
+        FileSystemError
+            Anything else; on a remote store that gave no answer the file may have been written all the same.
         """
 
     @abc.abstractmethod
@@ -313,9 +315,10 @@ class FileSystem(abc.ABC):
 
     @abc.abstractmethod
     def create_lock_file(self, path: str) -> LockFile:
-        """Take the exclusive lock named path, at once or not at all.
+        """Take the exclusive lock named path, or say who holds it.
 
-        The lock file's content is not touched before the lock is held. Whatever half-written temporary files
+        It never waits for a living holder to let go; where the backend cannot tell a living one from a dead
+        one at once, it may take as long as finding that out does. The lock file's content is not touched before the lock is held. Whatever half-written temporary files
         earlier holders left directly in the lock's directory may be removed by the backend then.
 
         Raises

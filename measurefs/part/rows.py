@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from measurefs.part.series import Codes, SeriesTable, merge_series
 
 Times = npt.NDArray[np.int64]
 _RADIX = 1 << 16
+_PLAIN = (pa.int64(), pa.float64())
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +70,9 @@ class Rows:
 
 def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
     """Take values by position; NumPy is several times as fast as Arrow where there are no nulls."""
-    kind = column.type
-    if column.null_count == 0 and (pa.types.is_int64(kind) or pa.types.is_float64(kind)):
+    if _is_plain(column):
         return pa.array(values_of(column)[positions])
-    if pa.types.is_dictionary(kind) and column.null_count == 0:
+    if pa.types.is_dictionary(column.type) and column.null_count == 0:
         codes = values_of(column.indices)[positions]
         return pa.DictionaryArray.from_arrays(pa.array(codes), column.dictionary, safe=False)
     return column.take(pa.array(positions))
@@ -83,6 +82,8 @@ def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
     """Join arrays of one column end to end; stays a dictionary if all of them are."""
     if len(columns) == 1:
         return columns[0]
+    if all(_is_plain(column) for column in columns):
+        return pa.array(np.concatenate([values_of(column) for column in columns]))
     dictionaries = [pa.types.is_dictionary(column.type) for column in columns]
     if any(dictionaries) and not all(dictionaries):
         columns = [
@@ -94,6 +95,11 @@ def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
         chunked = chunked.unify_dictionaries()
     joined = chunked.combine_chunks()
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def _is_plain(column: pa.Array) -> bool:
+    """Whether a column is what NumPy is better at than Arrow: 64-bit numbers without nulls."""
+    return column.type in _PLAIN and column.null_count == 0
 
 
 def concat_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Rows:
@@ -108,15 +114,54 @@ def concat_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ro
     """
     if len(batches) == 1 and batches[0].columns.keys() == types.keys():
         return batches[0]
+    joined = _join_keys(batches)
+    columns = _JoinedColumns(batches, types)
+    return dataclasses.replace(joined, columns={name: columns[name] for name in types})
+
+
+def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Rows:
+    """Join batches as `concat_rows` does, and order the rows as `sort_rows` does.
+
+    A column of the result is put together each time it is asked for: who takes them one by one never holds
+    all of them.
+    """
+    joined = _join_keys(batches)
+    order = sorted_positions(joined.codes, joined.times, joined.versions)
+    keys = joined if order is None else joined.take(order)
+    return dataclasses.replace(keys, columns=_JoinedColumns(batches, types, order))
+
+
+def _join_keys(batches: Sequence[Rows]) -> Rows:
     series, mappings = merge_series([rows.series for rows in batches])
     codes = np.concatenate([to[rows.codes] for rows, to in zip(batches, mappings, strict=True)])
-    columns = {
-        name: concat_columns([_column_or_nulls(rows, name, kind) for rows in batches])
-        for name, kind in types.items()
-    }
     times = np.concatenate([rows.times for rows in batches])
     versions = np.concatenate([rows.versions for rows in batches])
-    return Rows(series, codes, times, versions, columns)
+    return Rows(series, codes, times, versions, {})
+
+
+class _JoinedColumns(Mapping[str, pa.Array]):
+    """The columns of several batches end to end, or in another order; each made when it is asked for."""
+
+    def __init__(
+        self,
+        batches: Sequence[Rows],
+        types: Mapping[str, pa.DataType],
+        order: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self._batches = batches
+        self._types = types
+        self._order = order
+
+    def __getitem__(self, name: str) -> pa.Array:
+        kind = self._types[name]
+        column = concat_columns([_column_or_nulls(rows, name, kind) for rows in self._batches])
+        return column if self._order is None else gather(column, self._order)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
 
 
 def _column_or_nulls(rows: Rows, name: str, kind: pa.DataType) -> pa.Array:
@@ -172,11 +217,3 @@ def _ordered(codes: Codes, times: Times) -> bool:
 def _strictly_ordered(codes: Codes, times: Times) -> bool:
     same = codes[1:] == codes[:-1]
     return bool(((codes[1:] > codes[:-1]) | (same & (times[1:] > times[:-1]))).all())
-
-
-def column_types(columns: Mapping[str, Any]) -> dict[str, pa.DataType]:
-    """Return the plain types of columns, dictionaries as what they hold."""
-    return {
-        name: column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        for name, column in columns.items()
-    }

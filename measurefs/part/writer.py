@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,6 +45,7 @@ Mapper = Callable[[Callable[[A], B], Iterable[A]], Iterable[B]]
 
 _RECONSIDER_ROWS = 1 << 16
 _DISTINCT_SHARE = 2
+_BLOCKS_PER_TASK = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class PartWriter:
         self._options = options
         self._encodings = encodings
         self._run = run
+        self._numbers = {column.name for column in columns if column.type.is_number}
         self._section_of = _section_numbers(columns)
         self._sections: dict[str, list[bytes]] = {}
         self._sizes: dict[str, int] = {}
@@ -129,26 +132,32 @@ class PartWriter:
         """Encode rows; each (series, time) is greater than all before it."""
         if len(rows) == 0:
             return
-        layout = lay_out(rows, self._options.block_rows)
-        stored = [pa.array(rows.times), pa.array(rows.versions)]
-        stored += [self._as_stored(column, rows) for column in self._columns]
-        names = ["", "version", *(column.name for column in self._columns)]
-        encodings = [self._encodings.of(name, column) for name, column in zip(names, stored, strict=True)]
-
-        columns = [codec.plain(column) for column in stored]
+        layout = lay_out(rows, self._options.block_rows, numbers=self._numbers)
         bounds = layout.starts[layout.firsts].tolist()
-
-        def encode(primary: int) -> list[Chunk]:
-            rows_of_it = slice(bounds[primary], bounds[primary + 1])
-            return [
-                codec.encode(column[rows_of_it], encoding)
-                for column, encoding in zip(columns, encodings, strict=True)
-            ]
-
-        chunks = list(self._run(encode, range(len(layout.firsts) - 1)))
+        encoding = (self._encode(name, values, bounds) for name, values in self._stored_columns(rows))
+        by_column = [list(itertools.chain.from_iterable(tasks)) for tasks in _one_ahead(encoding)]
+        chunks = list(zip(*by_column, strict=True))
         for first in range(0, len(chunks), PAGE_BLOCKS):
             self._append_page(rows, layout, first, chunks[first : first + PAGE_BLOCKS])
         self._count(rows, layout)
+
+    def _stored_columns(self, rows: Rows) -> Iterator[tuple[str, pa.Array]]:
+        """Yield all columns of the chunk table, each made only when it is its turn."""
+        yield "", pa.array(rows.times)
+        yield "version", pa.array(rows.versions)
+        for column in self._columns:
+            yield column.name, self._as_stored(column, rows)
+
+    def _encode(self, name: str, values: pa.Array, bounds: Sequence[int]) -> Iterable[list[Chunk]]:
+        """Encode a column, some primary blocks a task."""
+        encoding = self._encodings.of(name, values)
+        plain = codec.plain(values)
+
+        def encode(first: int) -> list[Chunk]:
+            window = bounds[first : first + _BLOCKS_PER_TASK + 1]
+            return [codec.encode(plain[start:stop], encoding) for start, stop in itertools.pairwise(window)]
+
+        return self._run(encode, range(0, len(bounds) - 1, _BLOCKS_PER_TASK))
 
     def _count(self, rows: Rows, layout: Layout) -> None:
         self._rows += len(rows)
@@ -257,6 +266,15 @@ class PartWriter:
         encoding = self._encodings.of(f"{column.name} dictionary", dictionary)
         data = codec.encode_dictionary(dictionary, encoding)
         return Piece(self._append(column.directory, data), len(data), checksum(data))
+
+
+def _one_ahead(running: Iterable[A]) -> Iterator[A]:
+    """Yield each only when the next one has been started, so that threads need not wait for the next."""
+    pending: list[A] = []
+    for started in running:
+        yield from pending
+        pending = [started]
+    yield from pending
 
 
 def _section_numbers(columns: Sequence[Column]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import Column, part_name
-from measurefs.part.rows import concat_rows, sort_rows
+from measurefs.part.rows import merge_rows
 from measurefs.part.writer import Encodings, PartWriter
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.introducer import Introducer
@@ -130,7 +130,7 @@ class Flusher:
     def _write_part(self, number: int, memory: Sequence[MemoryPart]) -> FilePart:
         schema = self.schema
         types = {column.name: column.type.arrow for column in schema.columns}
-        rows = sort_rows(concat_rows([part.held for part in memory], types))
+        rows = merge_rows([part.held for part in memory], types)
         run = self._runtime.run
         writer = PartWriter(number, schema.entity, schema.columns, self._options.part, self._encodings, run)
         writer.append(rows)

@@ -1,0 +1,254 @@
+"""An HTTP proxy before an S3 server: it counts requests, and does to them what networks and stores do.
+
+It stands between a client and `tests.s3_server`, over real sockets, in threads of the test process.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import http.client
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from tests.s3_server import S3Server, options_for
+
+
+@dataclasses.dataclass
+class Request:
+    """One request as it came in."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def key(self) -> str:
+        """The object key; empty for requests about the bucket."""
+        return urlsplit(self.target).path.lstrip("/").partition("/")[2]
+
+    @property
+    def kind(self) -> str:
+        """PUT, GET, HEAD, DELETE, LIST, DELETE_MANY, or an upload in parts BEGIN, PART, COMPLETE, ABORT."""
+        query = parse_qs(urlsplit(self.target).query, keep_blank_values=True)
+        special = {
+            ("GET", "list-type"): "LIST",
+            ("POST", "delete"): "DELETE_MANY",
+            ("POST", "uploads"): "BEGIN",
+            ("PUT", "partNumber"): "PART",
+            ("POST", "uploadId"): "COMPLETE",
+            ("DELETE", "uploadId"): "ABORT",
+        }
+        return next(
+            (special[self.method, name] for name in query if (self.method, name) in special), self.method
+        )
+
+
+@dataclasses.dataclass
+class Answer:
+    """What goes back; ``None`` instead of it closes the connection without a word."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    promised: int | None = None  # a Content-Length other than the body's
+
+
+Forward = Callable[[Request], Answer]
+Fault = Callable[[Request, Forward], Answer | None]
+"""What happens to a request: it may be forwarded, or not, and any answer given, or none."""
+
+
+def refuse(status: int, code: str = "", **headers: str) -> Fault:
+    """Answer with an error, without forwarding."""
+
+    def fault(request: Request, forward: Forward) -> Answer:
+        return error_answer(status, code, headers)
+
+    return fault
+
+
+def deny_after(status: int, code: str = "") -> Fault:
+    """Let the request take effect, and then answer with an error."""
+
+    def fault(request: Request, forward: Forward) -> Answer:
+        forward(request)
+        return error_answer(status, code)
+
+    return fault
+
+
+def lose_request(request: Request, forward: Forward) -> None:
+    """Close the connection before the request takes effect."""
+
+
+def lose_answer(request: Request, forward: Forward) -> None:
+    """Let the request take effect, and close the connection instead of answering."""
+    forward(request)
+
+
+def truncate(request: Request, forward: Forward) -> Answer:
+    """Send half of the body that was promised, then close the connection."""
+    answer = forward(request)
+    return dataclasses.replace(answer, body=answer.body[: len(answer.body) // 2], promised=len(answer.body))
+
+
+def ignore_condition(request: Request, forward: Forward) -> Answer:
+    """Do as stores do that do not know ``If-None-Match`` on writes: overwrite."""
+    headers = {name: value for name, value in request.headers.items() if name.lower() != "if-none-match"}
+    return forward(dataclasses.replace(request, headers=headers))
+
+
+def bare_412(request: Request, forward: Forward) -> Answer:
+    """Leave the ``Condition`` out of the answer to a failed condition, as MinIO does."""
+    answer = forward(request)
+    return error_answer(412, "PreconditionFailed") if answer.status == 412 else answer
+
+
+def error_answer(status: int, code: str, headers: dict[str, str] | None = None) -> Answer:
+    """An error as S3 words it."""
+    body = f"<Error><Code>{code}</Code><Message>so says the proxy</Message></Error>".encode() if code else b""
+    return Answer(status, {"Content-Type": "application/xml", **(headers or {})}, body)
+
+
+class Hold:
+    """A fault that stops requests until the test lets them go; then another fault decides, or none."""
+
+    def __init__(self, then: Fault | None = None) -> None:
+        self._then = then
+        self._arrived = threading.Semaphore(0)
+        self._gate = threading.Event()
+
+    def __call__(self, request: Request, forward: Forward) -> Answer | None:
+        self._arrived.release()
+        self._gate.wait(30)
+        return self._then(request, forward) if self._then else forward(request)
+
+    def wait(self) -> None:
+        """Wait until a request has arrived."""
+        assert self._arrived.acquire(timeout=30), "no such request came"
+
+    def release(self) -> None:
+        """Let all requests go, those held and those to come."""
+        self._gate.set()
+
+
+@dataclasses.dataclass
+class _Rule:
+    kind: str
+    fault: Fault
+    times: float
+    key: str
+
+
+class S3Proxy:
+    """The proxy; ``requests`` is what came in, in order."""
+
+    def __init__(self, upstream: S3Server) -> None:
+        self.requests: list[Request] = []
+        self._upstream = upstream
+        self._rules: list[_Rule] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = False  # so that closing waits for the last answer
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The storage options with which a client reaches it."""
+        return options_for(f"http://127.0.0.1:{self._server.server_port}")
+
+    def on(self, kind: str, fault: Fault, *, times: float = 1, key: str = "") -> None:
+        """Apply a fault to the next requests of a kind ("*": any) whose key contains key."""
+        with self._lock:
+            self._rules.append(_Rule(kind, fault, times, key))
+
+    def clear(self) -> None:
+        """Forget faults and requests."""
+        with self._lock:
+            self._rules.clear()
+            self.requests.clear()
+
+    @property
+    def counts(self) -> collections.Counter[str]:
+        """How many requests of each kind came in since the last `clear`."""
+        with self._lock:
+            return collections.Counter(request.kind for request in self.requests)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _fault_for(self, request: Request) -> Fault | None:
+        with self._lock:
+            self.requests.append(request)
+            for rule in self._rules:
+                if rule.times > 0 and rule.kind in {"*", request.kind} and rule.key in request.key:
+                    rule.times -= 1
+                    return rule.fault
+        return None
+
+    def _forward(self, request: Request) -> Answer:
+        connection = http.client.HTTPConnection(self._upstream.host, self._upstream.port, timeout=30)
+        try:
+            connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+            for name, value in request.headers.items():
+                if name.lower() not in {"expect", "connection"}:
+                    connection.putheader(name, value)
+            connection.endheaders(request.body or None)
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read())
+        finally:
+            connection.close()
+
+    def _handle(self, request: Request) -> Answer | None:
+        fault = self._fault_for(request)
+        return self._forward(request) if fault is None else fault(request, self._forward)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer = proxy._handle(Request(self.command, self.path, dict(self.headers), body))
+                self.close_connection = True
+                if answer is not None:
+                    self.send(answer)
+
+            def send(self, answer: Answer) -> None:
+                self.send_response_only(answer.status)
+                for name, value in answer.headers.items():
+                    if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                        self.send_header(name, value)
+                length = len(answer.body) if answer.promised is None else answer.promised
+                if self.command == "HEAD":
+                    length = int(answer.headers.get("content-length", 0))
+                self.send_header("Content-Length", str(length))
+                self.send_header("Connection", "close")
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        return Handler
