@@ -318,8 +318,9 @@ class FileSystem(abc.ABC):
         """Take the exclusive lock named path, or say who holds it.
 
         It never waits for a living holder to let go; where the backend cannot tell a living one from a dead
-        one at once, it may take as long as finding that out does. The lock file's content is not touched before the lock is held. Whatever half-written temporary files
-        earlier holders left directly in the lock's directory may be removed by the backend then.
+        one at once, it may take as long as finding that out does. The lock file's content is not touched
+        before the lock is held. Whatever half-written temporary files earlier holders left directly in the
+        lock's directory may be removed by the backend then.
 
         Raises
         ------
