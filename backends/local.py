@@ -125,8 +125,10 @@ class LocalFileSystem(FileSystem):
                 return []
             self._check_inside(name, path, "read_dir")
             with os.scandir(name) as entries:
-                found = [DirEntry(entry.name, entry.is_dir()) for entry in entries]
-        return sorted(entry for entry in found if not entry.name.startswith(TEMPORARY))
+                found = [_entry(entry) for entry in entries]
+        return sorted(
+            (entry for entry in found if not entry.name.startswith(TEMPORARY)), key=lambda entry: entry.name
+        )
 
     def sync_path(self, path: str) -> None:
         name = self._name(path, "sync_path", root=True)
@@ -368,6 +370,15 @@ def _runs(ranges: Sequence[_Range]) -> Iterator[tuple[int, int, list[_Range]]]:
         run.append(part)
     if run:
         yield start, end, run
+
+
+def _entry(entry: os.DirEntry[str]) -> DirEntry:
+    if entry.is_dir():
+        return DirEntry(entry.name, True)
+    try:
+        return DirEntry(entry.name, False, entry.stat().st_size)
+    except FileNotFoundError:  # deleted since it was listed, or a link to nothing
+        return DirEntry(entry.name, False)
 
 
 def _is_directory(name: str) -> bool:

@@ -3,7 +3,7 @@
 from measurefs.table.background import Background
 from measurefs.table.flusher import TableSchema
 from measurefs.table.memory import MemoryBudget
-from measurefs.table.options import Runtime, TableOptions, threaded
+from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.snapshot import Snapshot
 from measurefs.table.table import TsTable
 
@@ -15,5 +15,4 @@ __all__ = [
     "TableOptions",
     "TableSchema",
     "TsTable",
-    "threaded",
 ]

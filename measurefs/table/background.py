@@ -50,8 +50,10 @@ class Background:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             self._wake.clear()
+            if self._closed:  # looked at after clearing, or the wake-up of `close` could be lost
+                return
             with self._lock:
                 tables = list(self._tables)
             pause = min((table.step() for table in tables), default=60.0)

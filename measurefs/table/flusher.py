@@ -21,7 +21,7 @@ from measurefs.table.epochs import snapshot_name
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.recovery import read_snapshot
-from measurefs.table.snapshot import SnapshotRecord
+from measurefs.table.snapshot import Snapshot, SnapshotRecord
 
 
 class TableSchema(msgspec.Struct, frozen=True):
@@ -114,6 +114,15 @@ class Flusher:
             self._committed_parts = None
             self._commit()
 
+    def has_committed(self, snapshot: Snapshot) -> bool:
+        """Whether the parts in files of a snapshot are those of the last commit."""
+        return [part.id for part in snapshot.file_parts] == (self._committed_parts or [])
+
+    def wait(self) -> None:
+        """Return when no flush is under way."""
+        with self._flushing:
+            return
+
     def writing(self) -> set[int]:
         """Return the ids of parts whose files may be there and that no snapshot in memory names yet."""
         return set(self._writing)
@@ -144,7 +153,7 @@ class Flusher:
         self._writing.add(number)
         try:
             yield
-        except FileSystemError:
+        except Exception:
             for name in (part_name(number), f"{part_name(number)}.part"):
                 # What cannot be removed now the collector removes later.
                 with contextlib.suppress(FileSystemError):
@@ -159,8 +168,15 @@ class Flusher:
             numbers = [part.id for part in parts]
             if numbers == self._committed_parts:
                 return
-            self._write_snapshot(SnapshotRecord(snapshot.epoch, self.committed, self._runtime.now(), parts))
-            self._fs.sync_path(self._root)
+            try:
+                self._write_snapshot(
+                    SnapshotRecord(snapshot.epoch, self.committed, self._runtime.now(), parts)
+                )
+                self._fs.sync_path(self._root)
+            except FileSystemError:
+                # Syncing the same name a second time proves nothing: the next attempt is a file of its own.
+                self._introducer.introduce(lambda current, _: current.parts)
+                raise
             self._lock.check()
             self.committed, self._committed_parts = snapshot.epoch, numbers
 

@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from measurefs.fs.errors import NotExistError
-from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
-from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name
+from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
 from measurefs.table.recovery import list_table, read_snapshot
 
 
@@ -51,14 +51,17 @@ class GarbageCleaner:
     fs : FileSystem
     root : str
         The table's directory.
+    lock : LockFile
+        The writer's lock. Whatever a later writer left is not this one's to collect.
     keep_snapshots : int
     grace : float
         Seconds.
     """
 
-    def __init__(self, fs: FileSystem, root: str, keep_snapshots: int, grace: float) -> None:
+    def __init__(self, fs: FileSystem, root: str, lock: LockFile, keep_snapshots: int, grace: float) -> None:
         self._fs = fs
         self._root = root
+        self._lock = lock
         self._keep = keep_snapshots
         self._grace = grace
         self._unnamed_since: dict[str, float] = {}
@@ -84,7 +87,10 @@ class GarbageCleaner:
         ------
         FileSystemError, CorruptionError
             A snapshot could not be read or deleted; no part was removed after that.
+        FencedError
+            The lock was lost; nothing was removed.
         """
+        self._lock.check()
         entries = list_table(self._fs, self._root)
         epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}
         removed = [self._delete_snapshot(epoch) for epoch in superseded(epochs, committed, self._keep)]
@@ -92,10 +98,11 @@ class GarbageCleaner:
             self._fs.sync_path(self._root)
         epochs -= {epoch for name in removed if (epoch := snapshot_epoch(name)) is not None}
         named = self._parts_named_by(epochs) | in_use()
+        parts = {entry.name: number for entry in entries if (number := part_id(entry.name)) is not None}
         unnamed = {
-            entry.name
-            for entry in entries
-            if (number := part_id(entry.name)) is not None and number not in named
+            name
+            for name, number in parts.items()
+            if number not in named and token_of(number) <= self._lock.token
         }
         self._unnamed_since, due = expired(self._unnamed_since, unnamed, now, self._grace)
         for name in due:

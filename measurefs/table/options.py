@@ -81,33 +81,40 @@ class Runtime:
     random : random.Random
         For jitter.
     run : callable
-        ``map``, or an executor's.
+        ``map``, or an executor's, for encoding and decoding.
+    run_io : callable
+        The same, for opening, flushing and closing several tables; its threads wait for those of ``run``.
     """
 
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], int] = time.time_ns
     random: random.Random = dataclasses.field(default_factory=random.Random)
     run: Mapper[Any, Any] = map
+    run_io: Mapper[Any, Any] = map
+
+    @classmethod
+    def threaded(cls) -> Runtime:
+        """Return one with threads that this process shares: one per core, and some that mostly wait."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return cls(run=_threads("measurefs", cores or 1), run_io=_threads("measurefs-io", _IO_THREADS))
 
 
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+_IO_THREADS = 16
+_pools: dict[tuple[int, str], ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
 
 
-def threaded(threads: int | None = None) -> Mapper[Any, Any]:
-    """Return a ``map`` over a pool of so many threads (default: one per core), shared in this process."""
-    threads = (
-        threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    if threads == 1:
+def _threads(name: str, count: int) -> Mapper[Any, Any]:
+    """Return a ``map`` over a pool of so many threads, one pool a name and process (threads do not fork)."""
+    if count == 1:
         return map
-    key = os.getpid(), threads
-    with _pools_lock:
-        if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(threads, thread_name_prefix="measurefs")
-        pool = _pools[key]
 
     def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        key = os.getpid(), name
+        with _pools_lock:
+            if key not in _pools:
+                _pools[key] = ThreadPoolExecutor(count, thread_name_prefix=name)
+            pool = _pools[key]
         return pool.map(function, items)
 
     return run

@@ -12,7 +12,6 @@ from measurefs.fs.errors import (
     CorruptionError,
     FencedError,
     LockError,
-    MeasureFSError,
 )
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.fs.paths import join
@@ -93,7 +92,7 @@ class TsTable:
         self._background = background
         self._schema = schema
         self._process = os.getpid()
-        self._closed = False
+        self._closed = self._closing = False
         self._fenced: FencedError | None = None
         self._lock: LockFile | None = None
         self._flusher: Flusher | None = None
@@ -103,7 +102,7 @@ class TsTable:
         self._memory_bytes = 0
         self._oldest: float | None = None
         self._failures = 0
-        self._last_error: MeasureFSError | None = None
+        self._last_error: Exception | None = None
         self._retry_at = self._collect_at = 0.0
         self._introducer = self._open_for_reading() if read_only else self._open_for_writing()
         if background is not None and not read_only:
@@ -161,7 +160,7 @@ class TsTable:
             self.fs, self.root, lock, introducer, self._schema, self.options, self._runtime, record
         )
         self._cleaner = GarbageCleaner(
-            self.fs, self.root, self.options.keep_snapshots, self.options.grace(remote=self.fs.remote)
+            self.fs, self.root, lock, self.options.keep_snapshots, self.options.grace(remote=self.fs.remote)
         )
         if record is None or recovered.damaged or not lock.clean:
             self._flusher.commit()
@@ -183,7 +182,12 @@ class TsTable:
         if self._closed:
             return
         if self._process == os.getpid() and self._flusher is not None and self._fenced is None:
-            self.flush()
+            self._closing = True
+            try:
+                self.flush()
+            except BaseException:
+                self._closing = False
+                raise
         self.abandon()
 
     def abandon(self) -> None:
@@ -196,7 +200,8 @@ class TsTable:
         if self._background is not None:
             self._background.remove(self)
         self._introducer.watcher.close()
-        if self._lock is not None and self._process == os.getpid():
+        if self._lock is not None and self._flusher is not None and self._process == os.getpid():
+            self._flusher.wait()
             self._lock.close()
 
     def __enter__(self) -> Self:
@@ -244,6 +249,7 @@ class TsTable:
             Another writer has taken the table over.
         """
         self._check_writable()
+        self._check_not_closing()
         if len(rows) == 0:
             return self.epoch
         if wait:
@@ -252,6 +258,7 @@ class TsTable:
         ordered = sort_rows(rows)
 
         def change(snapshot: Snapshot, epoch: int) -> list[Any]:
+            self._check_not_closing()  # here, where no flush can begin between the answer and the rows
             held = ordered.with_versions(epoch) if arrival else ordered
             return snapshot.with_part(MemoryPart(epoch, held, self.options.part.block_rows))
 
@@ -292,12 +299,15 @@ class TsTable:
         with self._accounting:
             with self._introducer.pin() as snapshot:
                 memory = sum(part.nbytes for part in snapshot.memory_parts)
+                durable = self._flusher is None or self._flusher.has_committed(snapshot)
             self._memory.change(memory - self._memory_bytes)
             self._memory_bytes = memory
-            if not memory:
+            if not memory and durable:
                 self._oldest = None
             elif self._oldest is None:
                 self._oldest = self._runtime.monotonic()
+                if self._background is not None:  # it may be asleep until the next collection
+                    self._background.wake()
 
     def flush(self, epoch: int | None = None) -> None:
         """Return once the rows taken up to the epoch (default: all so far) are durable.
@@ -326,6 +336,10 @@ class TsTable:
         if self._flusher is None:
             raise ClosedError(f"table {self.root!r} was opened with read_only=True; open it without")
         return self._flusher
+
+    def _check_not_closing(self) -> None:
+        if self._closing:
+            raise ClosedError(f"table {self.root!r} is being closed; open it again")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -399,7 +413,7 @@ class TsTable:
     def _attempt(self, work: Any) -> bool:
         try:
             work()
-        except MeasureFSError as error:
+        except Exception as error:  # noqa: BLE001 - counted and shown; the thread must outlive a backend's bug
             self._failures += 1
             self._last_error = error
             least, most = _BACKOFF
@@ -415,6 +429,8 @@ class TsTable:
         ------
         FileSystemError, CorruptionError
             Something could not be read or removed; whatever is left is tried again by the next call.
+        FencedError
+            Another writer has taken the table over, and collects its garbage.
         """
         flusher = self._check_writable()
 
