@@ -12,14 +12,18 @@ from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 
 _SHOWN = 10
+_EXACT = pa.decimal128(38)
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column's chunks as one array."""
+    """Return a column's chunks as one array; in a dictionary, only codes are null."""
+    if pa.types.is_dictionary(column.type):
+        if any(chunk.dictionary.null_count for chunk in column.chunks):
+            column = column.cast(column.type.value_type)
+        elif column.num_chunks > 1:
+            column = column.unify_dictionaries()
     if column.num_chunks == 1:
         return column.chunk(0)
-    if pa.types.is_dictionary(column.type):
-        column = column.unify_dictionaries()
     joined = column.combine_chunks()
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
@@ -35,28 +39,43 @@ def cast_column(name: str, column: pa.Array, kind: ColumnType) -> pa.Array:
     given = column.type
     if given == kind.arrow:
         return column
-    if pa.types.is_null(given):
+    if column.null_count == len(column):
         return pa.nulls(len(column), kind.arrow)
     if pa.types.is_dictionary(given):
         return _cast_dictionary(name, column, kind)
     if not _castable(given, kind):
-        raise SchemaError(f"column {name!r} must be {kind.value}, not {given}; nothing was stored")
+        row = int(np.argmax(column.is_valid()))
+        raise SchemaError(
+            f"column {name!r} must be {kind.value}, not {given} such as {column[row]} in row {row}; "
+            "nothing was stored"
+        )
     try:
-        return column.cast(kind.arrow)
+        return _cast(column, kind)
     except pa.ArrowException as error:
-        row = _first_refused(column, lambda piece: piece.cast(kind.arrow))
+        row = _first_refused(column, lambda piece: _cast(piece, kind))
         raise SchemaError(
             f"column {name!r} must be {kind.value}: the {given} value {column[row]} in row {row} would change "
             f"({error}); nothing was stored"
         ) from error
 
 
+def _cast(column: pa.Array, kind: ColumnType) -> pa.Array:
+    try:
+        return column.cast(kind.arrow)
+    except pa.ArrowInvalid:  # also for any integer beyond 2**53 as a float, though some are exact
+        if kind is not ColumnType.FLOAT64 or not pa.types.is_integer(column.type):
+            raise
+        floats = column.cast(kind.arrow, safe=False)
+        if not floats.cast(_EXACT).equals(column.cast(_EXACT)):
+            raise
+        return floats
+
+
 def _cast_dictionary(name: str, column: pa.Array, kind: ColumnType) -> pa.Array:
-    values = cast_column(name, column.dictionary, kind)
-    plain = kind in {ColumnType.STRING, ColumnType.BINARY} and values.null_count == 0
-    if not plain or pa.types.is_dictionary(values.type):
+    values = column.dictionary
+    if kind not in {ColumnType.STRING, ColumnType.BINARY} or not _castable(values.type, kind):
         return cast_column(name, column.dictionary_decode(), kind)
-    return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), values)
+    return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), values.cast(kind.arrow))
 
 
 def _castable(given: pa.DataType, kind: ColumnType) -> bool:
@@ -93,7 +112,7 @@ def _first_refused(column: pa.Array, attempt: Callable[[pa.Array], object]) -> i
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            attempt(column.slice(low, middle - low))
+            attempt(column.take(pa.array(range(low, middle))))
             low = middle
         except pa.ArrowException:
             high = middle
@@ -113,7 +132,7 @@ def cast_times(name: str, column: pa.Array) -> pa.Array:
     refuse_nulls(name, column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_integer(column.type):
+    if len(column) == 0 or pa.types.is_integer(column.type):
         return cast_column(name, column, ColumnType.INT64)
     try:
         return _times(column).view(pa.int64())

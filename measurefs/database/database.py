@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import threading
-import weakref
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -26,14 +26,15 @@ from measurefs.fs.urls import open_url
 from measurefs.fs.wrappers import ReadOnlyFileSystem
 from measurefs.part.metadata import FORMAT_VERSION, check_format
 from measurefs.query import check_names
-from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, threaded
+from measurefs.table import Background, MemoryBudget, Runtime, TableOptions
 
 IDENTITY = "measurefs.json"
 SCHEMA = "schema.json"
+_INSIDE = re.compile(r"schema\.json|shard-\d+|.*\.snp")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """The content of ``measurefs.json``, by which a root is known to be a store."""
+    """The content of ``measurefs.json``, by which a root is known to be a store, and the start of a schema's."""
 
     format: int = FORMAT_VERSION
 
@@ -100,6 +101,8 @@ class Database:
             It is there already, or another one of that name is, or what is asked for is none.
         """
         schema = make_schema(name, entity, tags, fields, interval, ttl, shards)
+        if escape(name) == IDENTITY:
+            raise SchemaError(f"a measure cannot be named {name!r}: the store has a file of that name")
         with self._lock:
             self._check_writable()
             make_durable_dir(self.fs, escape(name))
@@ -140,7 +143,7 @@ class Database:
         """
         with self._lock:
             self._check_open()
-            if name not in self._measures:
+            if name not in self._measures or self._measures[name].closed:
                 self._measures[name] = self._open_measure(name)
             return self._measures[name]
 
@@ -150,10 +153,10 @@ class Database:
         try:
             data = self.fs.read(path)
         except NotExistError:
-            check_names([name], self.measures(), "measure()")
+            check_names([name], self.measures(), "measure()", "measure")
             raise
+        check_format(unseal(data, Identity, path).format, path)
         schema = unseal(data, MeasureSchema, path)
-        check_format(schema.format, path)
         return Measure(
             self.fs,
             root,
@@ -165,18 +168,21 @@ class Database:
             read_only=self.read_only,
         )
 
+    def _in_use(self) -> list[Measure]:
+        return [measure for measure in self._measures.values() if not measure.closed]
+
     def refresh(self) -> None:
         """See what writers in other processes have committed since."""
         with self._lock:
             self._check_open()
-            for measure in self._measures.values():
+            for measure in self._in_use():
                 measure.refresh()
 
     def flush(self) -> None:
         """Return once every row written so far is durable; raises as `Measure.flush`."""
         self._check_writable()
         with self._lock:
-            measures = list(self._measures.values())
+            measures = self._in_use()
         for measure in measures:
             measure.flush()
 
@@ -200,6 +206,7 @@ class Database:
             if first is not None:
                 raise first
             self._closed = True
+        _open_databases.discard(self)
         self._background.close()
         if self._owns_fs:
             self.fs.close()
@@ -220,7 +227,7 @@ class Database:
             raise ClosedError("the database was opened with read_only=True; open it without to write")
 
 
-_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_open_databases: set[Database] = set()
 
 
 def _close_all() -> None:
@@ -271,7 +278,7 @@ def open(
         database = Database(
             ReadOnlyFileSystem(fs) if read_only else fs,
             options or TableOptions(),
-            runtime or Runtime(run=threaded()),
+            runtime or Runtime.threaded(),
             read_only=read_only,
             owns_fs=fs is not url,
         )
@@ -297,7 +304,7 @@ def _identify(fs: FileSystem, url: str, *, read_only: bool) -> None:
 
 def _found(fs: FileSystem, url: str) -> None:
     names = [entry.name for entry in fs.read_dir("")]
-    if any(name.endswith(".snp") or name == SCHEMA for name in names):
+    if any(map(_INSIDE.fullmatch, names)):
         raise UnsupportedStoreError(
             f"cannot open {url!r}: it is a directory inside a store; open the directory that has {IDENTITY}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ class Measure:
         self._options = options
         self._runtime = runtime
         self._read_only = read_only
-        self._closed = False
+        self.closed = False
         self._encoder = SeriesEncoder(options.series_hash)
         self._interval = Interval.parse(schema.interval, "interval")
         self._tables = Tables(
@@ -86,7 +87,8 @@ class Measure:
         data : pyarrow Table, RecordBatch or RecordBatchReader, pandas or Polars frame, dict of columns, list of dicts
             The columns are the time, the entity columns and any of the tags and fields (those left out are null),
             in any order, and optionally ``version`` (int64; default is the order of arrival). Values are cast
-            where that changes none of them. In a pandas frame NaN means null.
+            where that changes none of them. In a pandas frame NaN means null. NumPy and pandas memory is copied;
+            Arrow memory is not, so leave alone what lies beneath it.
         durable : bool
             Return only when the rows are durable. Those who wait at the same time share one commit.
         time_column : str
@@ -110,18 +112,16 @@ class Measure:
         """
         self._check_writable()
         batch = check_batch(to_table(data, time_column), self.schema, time_column, self._encoder)
-        pieces = [
-            (self._tables.writing(place), rows)
-            for place, rows in split(batch.rows, self._interval, self.schema.shards)
-        ]
-        for table, rows in pieces:
-            table.await_room(rows.nbytes)
-        written = [
-            (table, table.add(rows, arrival=not batch.versioned, wait=False)) for table, rows in pieces
-        ]
+        pieces = dict(split(batch.rows, self._interval, self.schema.shards))
+        tables = self._tables.writing(list(pieces))
+        for table, rows in zip(tables, pieces.values(), strict=True):
+            table.make_ready(rows.nbytes)
+        epochs = {
+            table: table.add(rows, arrival=not batch.versioned, wait=False)
+            for table, rows in zip(tables, pieces.values(), strict=True)
+        }
         if durable:
-            for table, epoch in written:
-                table.flush(epoch)
+            self._tables.flush(epochs)
         return len(batch.rows)
 
     def flush(self) -> None:
@@ -133,8 +133,7 @@ class Measure:
             Rows could not be made durable; they stay readable, and the next flush tries again.
         """
         self._check_writable()
-        for table in self._tables.writers():
-            table.flush()
+        self._tables.flush()
 
     def query(
         self,
@@ -179,7 +178,9 @@ class Measure:
             raise UnsupportedStoreError("as_of is not supported yet; query without it")
         query = self._plan(start, end, where, columns, order, limit)
         places = [place for place in self._tables.places() if self._may_hold(place.segment, query)]
-        snapshots = [self._tables.reading(place).pin() for place in places]
+        with contextlib.ExitStack() as pinned:
+            snapshots = [pinned.enter_context(table.pin()) for table in self._tables.reading(places)]
+            pinned.pop_all()
 
         def batches() -> Iterator[pa.RecordBatch]:
             groups: dict[int, list[Any]] = {}
@@ -200,8 +201,8 @@ class Measure:
     ) -> Query:
         schema = self.schema
         names = list(schema.names if columns is None else columns)
-        if isinstance(columns, str):
-            raise SchemaError(f"columns must be a list of names, such as [{columns!r}]")
+        if isinstance(columns, str) or not names:
+            raise SchemaError(f"columns must be a list of names, such as ['time'], not {columns!r}")
         check_names(names, [*schema.names, VERSION], "columns")
         if order not in ORDERS:
             raise SchemaError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
@@ -209,7 +210,7 @@ class Measure:
             raise SchemaError(f"limit must be a whole number of rows, not {limit!r}")
         return Query(
             start=MIN_TIME if start is None else to_nanoseconds(start, "start"),
-            end=MAX_TIME if end is None else to_nanoseconds(end, "end"),
+            end=MAX_TIME + 1 if end is None else to_nanoseconds(end, "end"),
             condition=Condition(where, schema.entity, schema.columns, self._options.series_hash),
             names=list(dict.fromkeys(names)),
             order=order,
@@ -240,25 +241,22 @@ class Measure:
     def stats(self) -> dict[str, Any]:
         """Return what the measure holds: for each table its `TsTable.stats`, by its path in the store."""
         self._check_open()
-        tables = {self._tables.path(place): self._tables.reading(place) for place in self._tables.places()}
-        return {path: table.stats() for path, table in tables.items()}
+        return {table.root: table.stats() for table in self._tables.reading(self._tables.places())}
 
     def snapshots(self) -> dict[str, Snapshot]:
         """Return the current snapshot of each table, pinned, by its path; release them when done."""
         self._check_open()
-        return {
-            self._tables.path(place): self._tables.reading(place).pin() for place in self._tables.places()
-        }
+        return {table.root: table.pin() for table in self._tables.reading(self._tables.places())}
 
     def close(self) -> None:
         """Make every row durable and let go of the tables; `Database.close` does it for all measures."""
-        if not self._closed:
+        if not self.closed:
             self._tables.close()
-            self._closed = True
+            self.closed = True
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"measure {self.name!r} is closed; open the database again")
+        if self.closed:
+            raise ClosedError(f"measure {self.name!r} is closed; get it from an open database again")
 
     def _check_writable(self) -> None:
         self._check_open()

@@ -16,6 +16,7 @@ from measurefs.query import TIME, VERSION
 from measurefs.table import TableSchema
 
 DEFAULT_FAMILY = "default"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _RESERVED = frozenset({TIME, VERSION})
 _ENTITY_TYPES = frozenset({ColumnType.STRING, ColumnType.INT64, ColumnType.BINARY})
 _FIELD_TYPES = frozenset(
@@ -107,11 +108,12 @@ def make_schema(
     SchemaError
         A name is empty or given twice, a type is not one of those allowed there, or a span of time is not one.
     """
-    if not name:
-        raise SchemaError("a measure needs a name")
-    columns = dict.fromkeys(entity, "string") if not isinstance(entity, Mapping) else dict(entity)
-    if isinstance(entity, str) or not columns:
+    _check_text(name, "a measure")
+    if isinstance(entity, str) or not entity:
         raise SchemaError(f"measure {name!r} needs a list of entity columns, such as entity=['host']")
+    columns = dict(entity) if isinstance(entity, Mapping) else dict.fromkeys(entity, "string")
+    if len(columns) < len(entity):
+        raise SchemaError(f"measure {name!r} has an entity column twice: {', '.join(map(str, entity))}")
     schema = MeasureSchema(
         name=name,
         entity=_typed(columns, _ENTITY_TYPES, "entity column"),
@@ -135,6 +137,10 @@ def _families(tags: TagSpec) -> dict[str, Mapping[str, str]]:
     """Put tags given without a family into the default one."""
     plain = {name: kind for name, kind in tags.items() if not isinstance(kind, Mapping)}
     named = {family: columns for family, columns in tags.items() if isinstance(columns, Mapping)}
+    if plain and DEFAULT_FAMILY in named:
+        raise SchemaError(
+            f"the tags {', '.join(map(str, plain))} belong to the family {DEFAULT_FAMILY!r}; give them in there"
+        )
     return ({DEFAULT_FAMILY: plain} if plain else {}) | named
 
 
@@ -157,12 +163,17 @@ def _spelled(kind: str) -> str:
     return f"list<{match.group(1)}>" if match else str(kind).strip()
 
 
+def _check_text(name: Any, what: str) -> None:
+    if not isinstance(name, str) or not name or _SURROGATE.search(name):
+        raise SchemaError(f"{what} needs a name of Unicode text, not {name!r}")
+
+
 def _check_unique(schema: MeasureSchema) -> None:
     seen: set[str] = set(_RESERVED)
     tags = [name for family in schema.tags.values() for name in family]
+    for name in (*schema.tags, *schema.entity, *tags, *schema.fields):
+        _check_text(name, f"every column and family of measure {schema.name!r}")
     for name in (*schema.entity, *tags, *schema.fields):
-        if not name:
-            raise SchemaError(f"measure {schema.name!r} has a column without a name")
         if name in seen:
             why = "is taken: every row has it" if name in _RESERVED else "is given twice"
             raise SchemaError(f"the column name {name!r} of measure {schema.name!r} {why}; choose another")

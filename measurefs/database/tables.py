@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from measurefs.database.batch import Place
 from measurefs.database.intervals import Interval, segment_start
@@ -78,32 +79,56 @@ class Tables:
         """See the tables, and in those not opened for writing the rows, that others have made since."""
         with self._lock:
             self._found = set(self._find()) | set(self._tables)
-            for table in self._tables.values():
-                table.refresh()
+            self._each(TsTable.refresh, self._tables.values())
 
-    def reading(self, place: Place) -> TsTable:
-        """Return a table to read from."""
+    def reading(self, places: Sequence[Place]) -> list[TsTable]:
+        """Return tables to read from."""
         with self._lock:
-            if place not in self._tables:
-                self._tables[place] = self._open(place, read_only=True)
-            return self._tables[place]
+            missing = [place for place in places if place not in self._tables]
+            opened = self._each(lambda place: self._open(place, read_only=True), missing)
+            self._tables.update(zip(missing, opened, strict=True))
+            return [self._tables[place] for place in places]
 
-    def writing(self, place: Place) -> TsTable:
-        """Return a table to write to; takes its lock the first time.
+    def writing(self, places: Sequence[Place]) -> list[TsTable]:
+        """Return tables to write to; takes their locks the first time.
 
         Raises
         ------
         LockError
-            Another writer has it.
+            Another writer has one of them.
         """
         with self._lock:
-            table = self._tables.get(place)
-            if table is None or table.read_only:
-                table = self._open(place, read_only=False, predecessor=table)
+            missing = [place for place in places if self._is_missing(place)]
+            for place, table in self._opened(missing):
                 self._tables[place] = table
                 if self._found is not None:
                     self._found.add(place)
-            return table
+            return [self._tables[place] for place in places]
+
+    def _is_missing(self, place: Place) -> bool:
+        table = self._tables.get(place)
+        return table is None or table.read_only
+
+    def _opened(self, places: Sequence[Place]) -> Iterator[tuple[Place, TsTable]]:
+        """Open tables for writing and yield them; then raise what the first that failed raised."""
+
+        def attempt(place: Place) -> TsTable | MeasureFSError:
+            try:
+                return self._open(place, read_only=False, predecessor=self._tables.get(place))
+            except MeasureFSError as error:
+                return error
+
+        outcomes = self._each(attempt, places)
+        yield from (
+            (place, found)
+            for place, found in zip(places, outcomes, strict=True)
+            if isinstance(found, TsTable)
+        )
+        raise_first(outcomes)
+
+    def _each(self, call: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Make a call for each item, several at a time."""
+        return list(self._runtime.run_io(call, list(items)))
 
     def _open(self, place: Place, *, read_only: bool, predecessor: TsTable | None = None) -> TsTable:
         return TsTable(
@@ -123,17 +148,36 @@ class Tables:
         with self._lock:
             return [table for table in self._tables.values() if not table.read_only]
 
+    def flush(self, epochs: Mapping[TsTable, int] | None = None) -> None:
+        """Make the rows of tables durable, up to the given epochs; default all rows of all tables.
+
+        Raises
+        ------
+        FileSystemError
+            What the first of those that failed raised, after all were tried.
+        """
+        upto = dict.fromkeys(self.writers()) if epochs is None else epochs
+        raise_first(self._each(lambda item: _caught(lambda: item[0].flush(item[1])), upto.items()))
+
     def close(self) -> None:
         """Close every table, and only then raise what the first that failed raised."""
-        first: MeasureFSError | None = None
         with self._lock:
-            for table in self._tables.values():
-                try:
-                    table.close()
-                except MeasureFSError as error:
-                    first = first or error
-        if first is not None:
-            raise first
+            raise_first(self._each(lambda table: _caught(table.close), self._tables.values()))
+
+
+def _caught(call: Callable[[], None]) -> MeasureFSError | None:
+    try:
+        call()
+    except MeasureFSError as error:
+        return error
+    return None
+
+
+def raise_first(outcomes: Iterable[object]) -> None:
+    """Raise the first of the outcomes that is an error."""
+    for outcome in outcomes:
+        if isinstance(outcome, MeasureFSError):
+            raise outcome
 
 
 def _list(fs: FileSystem, path: str) -> list[DirEntry]:

@@ -13,6 +13,8 @@ from measurefs.fs.errors import SchemaError
 MIN_TIME = -(2**63)
 MAX_TIME = 2**63 - 1
 
+_COARSE_UNITS = frozenset({"Y", "M", "W", "D", "h", "m"})
+
 
 def to_nanoseconds(value: Any, what: str = "time") -> int:
     """Turn a point in time into nanoseconds since 1970-01-01 UTC.
@@ -48,9 +50,15 @@ def _to_nanoseconds(value: Any) -> int:
     if isinstance(value, str):
         return _parse(value)
     if isinstance(value, np.datetime64):
+        if np.datetime_data(value.dtype)[0] in _COARSE_UNITS:
+            value = value.astype("datetime64[s]")
         return _within(int(pa.scalar(value).cast("timestamp[ns]").value))
-    if hasattr(value, "as_unit"):  # a pandas.Timestamp, which may be finer than a datetime
-        return _within(int(value.as_unit("ns").value))
+    as_unit = getattr(value, "as_unit", None)
+    if as_unit is not None and isinstance(value, datetime.datetime):  # pandas', to the nanosecond
+        nanoseconds = int(as_unit("ns").value)
+        if nanoseconds == MIN_TIME:
+            raise TypeError("NaT is no time")
+        return nanoseconds
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         value = datetime.datetime.combine(value, datetime.time())
     if isinstance(value, datetime.datetime):

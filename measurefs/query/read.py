@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from measurefs.codec.types import ColumnType
+from measurefs.fs.errors import SchemaError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import fetch, together
 from measurefs.part.part import Part, Scan
@@ -43,6 +44,11 @@ class Query:
     limit : int or None
     entity, columns : mapping
         The measure's entity columns, and its tags and fields, with their types.
+
+    Raises
+    ------
+    SchemaError
+        The condition is an expression that names unknown columns, or is not true or false.
     """
 
     start: int
@@ -54,11 +60,23 @@ class Query:
     entity: Mapping[str, ColumnType]
     columns: Mapping[str, ColumnType]
 
+    def __post_init__(self) -> None:
+        if self.condition.expression is None:
+            return
+        try:
+            pa.Table.from_batches([], pa.schema(self._types())).filter(self.condition.expression)
+        except pa.ArrowException as error:
+            raise SchemaError(f"cannot use {self.condition.expression} as where: {error}") from error
+
+    def _types(self) -> dict[str, pa.DataType]:
+        """Return the types of all columns that there are."""
+        known = {TIME: TIME_TYPE, VERSION: pa.int64()}
+        return known | {name: kind.arrow for name, kind in (*self.entity.items(), *self.columns.items())}
+
     @property
     def schema(self) -> pa.Schema:
         """The schema of the result."""
-        known = {TIME: TIME_TYPE, VERSION: pa.int64()}
-        known |= {name: kind.arrow for name, kind in (*self.entity.items(), *self.columns.items())}
+        known = self._types()
         return pa.schema([(name, known[name]) for name in self.names])
 
     def needed(self) -> list[str]:

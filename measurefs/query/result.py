@@ -20,7 +20,7 @@ class QueryResult:
     """The rows of a query, as they were when it was made.
 
     It keeps the snapshots it reads from until it is closed or forgotten, and may be read any number of times.
-    Anything that takes an Arrow C stream takes it as it is: ``pyarrow.table(r)``, ``polars.from_arrow(r)``,
+    Anything that takes an Arrow C stream takes it as it is: ``pyarrow.table(r)``, ``polars.DataFrame(r)``,
     ``duckdb.from_arrow(r)``.
 
     Parameters
@@ -41,10 +41,10 @@ class QueryResult:
     ) -> None:
         self.schema = schema
         self._read = read
-        self._release = weakref.finalize(self, _release, list(snapshots))
+        self._release = weakref.finalize(self, _drop, list(snapshots))
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in record batches, reading as it goes.
+        """Return the rows in record batches, read as they are taken.
 
         Raises
         ------
@@ -55,6 +55,9 @@ class QueryResult:
         """
         if not self._release.alive:
             raise ClosedError("this result was closed; make the query again")
+        return self._batches()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         for batch in self._read():
             yield pa.record_batch(batch.columns, schema=self.schema)
 
@@ -95,6 +98,6 @@ class QueryResult:
         self.close()
 
 
-def _release(snapshots: Sequence[Snapshot]) -> None:
+def _drop(snapshots: Sequence[Snapshot]) -> None:
     for snapshot in snapshots:
-        snapshot.release()
+        snapshot.drop()

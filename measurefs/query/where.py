@@ -113,25 +113,34 @@ def _values(name: str, value: Any, kind: ColumnType) -> pa.Array:
         value = value.as_py()
     listed = value.to_pylist() if isinstance(value, pa.Array | pa.ChunkedArray) else value
     try:
-        return pa.array(list(listed) if many else [listed], kind.arrow)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+        wanted = pa.array(list(listed) if many else [listed])
+        if kind is ColumnType.INT64 and pa.types.is_floating(wanted.type):
+            return wanted.cast(kind.arrow)  # 2.0 is 2, but 1.5 is refused instead of becoming 1
+        wanted = pa.array(wanted.to_pylist(), kind.arrow)
+        return _with_both_zeros(wanted) if kind is ColumnType.FLOAT64 else wanted
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise SchemaError(
             f"cannot compare {name!r}, which is {kind.value}, with {value!r}: {error}"
         ) from error
 
 
-def check_names(names: Iterable[str], known: Collection[str], what: str) -> None:
+def _with_both_zeros(values: pa.Array) -> pa.Array:
+    """Let a zero find the zero of the other sign too: they are equal, though not to `is_in`."""
+    return pa.concat_arrays([values, pc.negate(values.filter(pc.equal(values, 0.0)))])
+
+
+def check_names(names: Iterable[str], known: Collection[str], what: str, kind: str = "column") -> None:
     """Raise `SchemaError`, suggesting the nearest name, unless all names are known.
 
     Parameters
     ----------
     names, known : str
-        Column names.
-    what : str
-        Where the names were given, for the message.
+        Names of columns, or of something else.
+    what, kind : str
+        Where the names were given, and what they name, for the message.
     """
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise SchemaError(f"{what} names the unknown column {name!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
+            raise SchemaError(f"{what} names the unknown {kind} {name!r}; {hint}")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from measurefs.part.part import Part
-from measurefs.table.snapshot import Snapshot
+from measurefs.table.snapshot import Snapshot, settle
 from measurefs.table.watcher import EpochWatcher
 
 Change = Callable[[Snapshot, int], Sequence[Part]]
@@ -43,6 +43,7 @@ class Introducer:
 
     def pin(self) -> Snapshot:
         """Return the current snapshot with one more reference. Never waits for a change being made."""
+        settle()
         with self._swapping:
             return self._current.pin()
 
@@ -59,6 +60,7 @@ class Introducer:
 
     def introduce(self, change: Change) -> int:
         """Publish the next snapshot and return its epoch; it is visible to every reader on return."""
+        settle()
         with self._changing:
             self._last += 1
             epoch = self._last
@@ -71,5 +73,6 @@ class Introducer:
 
     def live_parts(self) -> set[int]:
         """Return the ids of all parts that the current snapshot or a pinned one names."""
+        settle()
         with self._swapping:
             return {part.id for snapshot in self._live for part in snapshot.parts}

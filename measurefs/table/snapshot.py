@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Sequence
 
@@ -53,15 +55,30 @@ class SnapshotRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             A newer release wrote it.
         """
         header = unseal(data, _Header, path)
-        check_format(header.format, path)
+        for described in (header, *header.parts):
+            check_format(described.format, path)
         record = unseal(data, cls, path)
         if record.epoch != snapshot_epoch(name):
             raise CorruptionError(path, f"it holds snapshot {record.epoch:016x}; was it renamed or copied?")
         return record
 
 
-class _Header(msgspec.Struct):
+class _Format(msgspec.Struct):
     format: int
+
+
+class _Header(_Format):
+    parts: list[_Format] = []
+
+
+_dropped: collections.deque[Snapshot] = collections.deque()
+
+
+def settle() -> None:
+    """Release the snapshots that were dropped; called where no lock is held."""
+    with contextlib.suppress(IndexError):
+        while True:
+            _dropped.popleft().release()
 
 
 class Snapshot:
@@ -107,6 +124,13 @@ class Snapshot:
             last = self._references == 0
         if last and self._on_release is not None:
             self._on_release(self)
+
+    def drop(self) -> None:
+        """Give up one reference a little later; the only way out for a finalizer.
+
+        That runs in the midst of anything, perhaps of what holds the very locks that `release` takes.
+        """
+        _dropped.append(self)
 
     def __enter__(self) -> Snapshot:
         return self

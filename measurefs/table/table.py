@@ -234,7 +234,7 @@ class TsTable:
             Give the rows their order of arrival as their version; the versions they carry (all the same) are
             not looked at.
         wait : bool
-            Wait for room in memory; false for a caller who did so (`await_room`).
+            Wait for room in memory; false for a caller who did so (`make_ready`).
 
         Returns
         -------
@@ -248,12 +248,11 @@ class TsTable:
         FencedError
             Another writer has taken the table over.
         """
-        self._check_writable()
-        self._check_not_closing()
         if len(rows) == 0:
+            self._check_writable()
             return self.epoch
         if wait:
-            self.await_room(rows.nbytes)
+            self.make_ready(rows.nbytes)
 
         ordered = sort_rows(rows)
 
@@ -268,14 +267,18 @@ class TsTable:
             self._background.wake()
         return epoch
 
-    def await_room(self, size: int) -> None:
-        """Return when so many bytes of rows fit in memory.
+    def make_ready(self, size: int) -> None:
+        """Return when the table can take so many bytes of rows.
 
         Raises
         ------
         BackpressureError
-            They did not within ``options.write_timeout``.
+            They did not fit in memory within ``options.write_timeout``.
+        ClosedError, FencedError
+            It takes no more.
         """
+        self._check_writable()
+        self._check_not_closing()
         if self._memory.has_room(size):
             return
         if self._background is None:
@@ -338,7 +341,7 @@ class TsTable:
         return self._flusher
 
     def _check_not_closing(self) -> None:
-        if self._closing:
+        if self._closing or self._closed:
             raise ClosedError(f"table {self.root!r} is being closed; open it again")
 
     def _check_open(self) -> None:
