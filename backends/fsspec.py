@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from measurefs.backends.lease import LeaseLocks
-from measurefs.backends.ranges import cut, plan
+from measurefs.backends.ranges import RangeReader, cut, plan
 from measurefs.fs import (
     Buffer,
     DeleteError,
@@ -158,7 +158,7 @@ class FsspecFileSystem(FileSystem):
             found = self._fs.info(there)
         if found["type"] != "file":
             raise OpenError("open_file", path, "it is a directory")
-        return _Reader(path, self, found["size"])
+        return RangeReader(path, found["size"], self.read_ranges)
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
         there = self._at("write", path)
@@ -322,39 +322,6 @@ class _Writer(File):
     def _check_open(self, operation: str) -> None:
         if self._closed:
             raise WriteError(operation, self.path, "the file is closed")
-
-
-class _Reader(File):
-    """A file being read, a range at a time."""
-
-    def __init__(self, path: str, fs: FsspecFileSystem, size: int) -> None:
-        super().__init__(path)
-        self._fs = fs
-        self._size = size
-        self._closed = False
-
-    def read(self, offset: int, size: int) -> bytes:
-        return self.readv([(offset, size)])[0]
-
-    def readv(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        self._check_open("read")
-        return self._fs.read_ranges([self._clip(*window) for window in ranges])
-
-    def _clip(self, offset: int, size: int) -> tuple[str, int, int]:
-        if offset < 0 or size < 0:
-            raise ReadError("read", self.path, f"offset {offset} and size {size} must not be negative")
-        return self.path, offset, max(0, min(size, self._size - offset))
-
-    def size(self) -> int:
-        self._check_open("size")
-        return self._size
-
-    def close(self) -> None:
-        self._closed = True
-
-    def _check_open(self, operation: str) -> None:
-        if self._closed:
-            raise ReadError(operation, self.path, "the file is closed")
 
 
 def _innermost(fs: fsspec.AbstractFileSystem) -> fsspec.AbstractFileSystem:

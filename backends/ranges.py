@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from measurefs.fs import exactly
+from measurefs.fs import File, ReadError, exactly
 
 Range = tuple[str, int, int]
 """Path, offset and size."""
@@ -85,3 +85,45 @@ def cut(ranges: Sequence[Range], fetches: Sequence[Fetch], bodies: Sequence[byte
             begin = offset - fetch.start
             found[place] = exactly(body[begin : begin + size], path, offset, size)
     return found
+
+
+class RangeReader(File):
+    """A file of known size being read, each time by fetching ranges of it.
+
+    Parameters
+    ----------
+    path : str
+    size : int
+        Bytes.
+    fetch : callable
+        From ranges, all inside the file, to their bytes.
+    """
+
+    def __init__(self, path: str, size: int, fetch: Callable[[Sequence[Range]], list[bytes]]) -> None:
+        super().__init__(path)
+        self._size = size
+        self._fetch = fetch
+        self._closed = False
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self.readv([(offset, size)])[0]
+
+    def readv(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self._check_open("read")
+        return self._fetch([self._clip(*window) for window in ranges])
+
+    def _clip(self, offset: int, size: int) -> Range:
+        if offset < 0 or size < 0:
+            raise ReadError("read", self.path, f"offset {offset} and size {size} must not be negative")
+        return self.path, offset, max(0, min(size, self._size - offset))
+
+    def size(self) -> int:
+        self._check_open("size")
+        return self._size
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self, operation: str) -> None:
+        if self._closed:
+            raise ReadError(operation, self.path, "the file is closed")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from measurefs.backends.lease import LeaseLocks
-from measurefs.backends.ranges import LARGEST, Fetch, cut, plan
+from measurefs.backends.ranges import LARGEST, Fetch, RangeReader, cut, plan
 from measurefs.backends.s3_client import Body, S3Client, What, all_of
 from measurefs.backends.s3_delete import delete_all
 from measurefs.backends.s3_errors import answer, not_implemented
@@ -153,7 +153,8 @@ class S3FileSystem(FileSystem):
         head = self._client.run(what, self._head, what)
         if head is None:
             raise NotExistError(*what, "there is no such object")
-        return _S3Reader(path, self, head["ContentLength"], head.get("ETag", ""))
+        etag = head.get("ETag", "")
+        return RangeReader(path, head["ContentLength"], lambda ranges: self._fetch_all("read", ranges, etag))
 
     async def _head(self, what: What) -> dict[str, Any] | None:
         try:
@@ -304,40 +305,6 @@ class _S3LeaseLocks(LeaseLocks):
     def remove(self, path: str) -> None:
         what = What("create_lock_file", path)
         self._s3._client.run(what, self._s3._delete_object, what)
-
-
-class _S3Reader(File):
-    """An object being read; each read is a ranged GET, and one of another object of that name is an error."""
-
-    def __init__(self, path: str, fs: S3FileSystem, size: int, etag: str) -> None:
-        super().__init__(path)
-        self._fs = fs
-        self._size = size
-        self._etag = etag
-        self._closed = False
-
-    def read(self, offset: int, size: int) -> bytes:
-        return self.readv([(offset, size)])[0]
-
-    def readv(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        self._check_open("read")
-        return self._fs._fetch_all("read", [self._clip(*window) for window in ranges], self._etag)
-
-    def _clip(self, offset: int, size: int) -> tuple[str, int, int]:
-        if offset < 0 or size < 0:
-            raise ReadError("read", self.path, f"offset {offset} and size {size} must not be negative")
-        return self.path, offset, max(0, min(size, self._size - offset))
-
-    def size(self) -> int:
-        self._check_open("size")
-        return self._size
-
-    def close(self) -> None:
-        self._closed = True
-
-    def _check_open(self, operation: str) -> None:
-        if self._closed:
-            raise ReadError(operation, self.path, "the file is closed")
 
 
 def _check_same(what: What, bodies: Sequence[Body], etag: str) -> None:

@@ -152,10 +152,15 @@ def _times(column: pa.Array) -> pa.Array:
         return column.cast(pa.timestamp("s")).cast(pa.timestamp("ns"))
     if not _is_string(kind):
         raise pa.ArrowTypeError(f"a {kind} is no time")
-    try:
-        return column.cast(pa.timestamp("ns"))
-    except pa.ArrowInvalid:
-        return column.cast(pa.timestamp("ns", tz="UTC"))
+    return _parsed(pc.utf8_trim_whitespace(column.cast(pa.string())))
+
+
+def _parsed(texts: pa.Array) -> pa.Array:
+    """Parse times with a zone, and those without as UTC."""
+    zoned = pc.match_substring_regex(texts, r":.*(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$")
+    utc = pa.timestamp("ns", tz="UTC")
+    plain = pc.if_else(zoned, None, texts).cast(pa.timestamp("ns")).cast(pa.int64()).cast(utc)
+    return pc.coalesce(pc.if_else(zoned, texts, None).cast(utc), plain)
 
 
 def refuse_nulls(name: str, column: pa.Array) -> None:

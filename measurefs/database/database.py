@@ -15,8 +15,10 @@ from measurefs.database.schema import EntitySpec, MeasureSchema, TagSpec, make_s
 from measurefs.fs.errors import (
     ClosedError,
     ExistError,
+    FileSystemError,
     MeasureFSError,
     NotExistError,
+    PermissionError_,
     SchemaError,
     UnsupportedStoreError,
 )
@@ -109,6 +111,7 @@ class Database:
             try:
                 self.fs.write(join(escape(name), SCHEMA), seal(schema), exclusive=True)
             except ExistError:
+                self.fs.sync_path(escape(name))  # whoever made it may have died before its name was durable
                 return self._existing(schema, exist_ok=exist_ok)
             self.fs.sync_path(escape(name))
             return self.measure(name)
@@ -224,7 +227,7 @@ class Database:
     def _check_writable(self) -> None:
         self._check_open()
         if self.read_only:
-            raise ClosedError("the database was opened with read_only=True; open it without to write")
+            raise PermissionError_("write", "", "the store was opened with read_only=True; open it without")
 
 
 _open_databases: set[Database] = set()
@@ -274,7 +277,10 @@ def open(
     """
     fs = url if isinstance(url, FileSystem) else open_url(str(url), **dict(storage_options or {}))
     try:
-        _identify(fs, str(url), read_only=read_only)
+        try:
+            _identify(fs, str(url), read_only=read_only)
+        except FileSystemError as error:
+            raise type(error)("open", str(url), error.reason, error.errno) from error
         database = Database(
             ReadOnlyFileSystem(fs) if read_only else fs,
             options or TableOptions(),

@@ -13,7 +13,7 @@ from measurefs.database.inputs import to_table
 from measurefs.database.intervals import Interval
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
-from measurefs.fs.errors import ClosedError, SchemaError, UnsupportedStoreError
+from measurefs.fs.errors import ClosedError, PermissionError_, SchemaError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.series import SeriesEncoder
 from measurefs.query import (
@@ -111,14 +111,16 @@ class Measure:
             With durable: the rows are stored, but could not be made durable; `flush` tries that again.
         """
         self._check_writable()
-        batch = check_batch(to_table(data, time_column), self.schema, time_column, self._encoder)
+        table = to_table(data, time_column)
+        if table.num_rows == 0 and not table.column_names:
+            return 0  # a collector that has nothing to send
+        batch = check_batch(table, self.schema, time_column, self._encoder)
         pieces = dict(split(batch.rows, self._interval, self.schema.shards))
-        tables = self._tables.writing(list(pieces))
-        for table, rows in zip(tables, pieces.values(), strict=True):
-            table.make_ready(rows.nbytes)
+        targets = list(zip(self._tables.writing(list(pieces)), pieces.values(), strict=True))
+        for target, rows in targets:
+            target.make_ready(rows.nbytes)
         epochs = {
-            table: table.add(rows, arrival=not batch.versioned, wait=False)
-            for table, rows in zip(tables, pieces.values(), strict=True)
+            target: target.add(rows, arrival=not batch.versioned, wait=False) for target, rows in targets
         }
         if durable:
             self._tables.flush(epochs)
@@ -261,6 +263,4 @@ class Measure:
     def _check_writable(self) -> None:
         self._check_open()
         if self._read_only:
-            raise ClosedError(
-                f"measure {self.name!r} was opened with read_only=True; open it without to write"
-            )
+            raise PermissionError_("write", self.name, "it was opened with read_only=True; open it without")

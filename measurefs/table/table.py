@@ -12,6 +12,7 @@ from measurefs.fs.errors import (
     CorruptionError,
     FencedError,
     LockError,
+    PermissionError_,
 )
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.fs.paths import join
@@ -337,7 +338,7 @@ class TsTable:
         if self._fenced is not None:
             raise self._fenced
         if self._flusher is None:
-            raise ClosedError(f"table {self.root!r} was opened with read_only=True; open it without")
+            raise PermissionError_("write", self.root, "it was opened with read_only=True; open it without")
         return self._flusher
 
     def _check_not_closing(self) -> None:

@@ -110,8 +110,6 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no time": (lambda: {"host": ["a"]}, "no column 'time'"),
     "no entity": (lambda: {"time": [1]}, "no column 'host'"),
-    "no columns": (dict, "no column 'time'"),
-    "no dicts": (list, "no column 'time'"),
     "floats for times": (lambda: ONE | {"time": [1.0]}, "'time' must hold times"),
     "bools for times": (lambda: ONE | {"time": [True]}, "'time' must hold times"),
     "durations for times": (lambda: ONE | {"time": [datetime.timedelta(1)]}, "'time' must hold times"),

@@ -251,3 +251,29 @@ class TestVersions:
             measure.write([{"time": time, "host": host, "port": port} for time, host, port in keys])
         found = rows_of(measure, columns=["time", "host", "port"])
         assert sorted(tuple(row.values()) for row in found) == sorted(keys)
+
+
+def test_nothing_to_write_is_fine(memory_store: Store) -> None:
+    """A collector may have nothing to send."""
+    with open_store(memory_store) as database:
+        cpu = database.create_measure("cpu", entity=["host"])
+        assert [cpu.write(nothing) for nothing in ([], {}, pa.table({}))] == [0, 0, 0]
+
+
+def test_times_with_and_without_a_zone_may_be_mixed(memory_store: Store) -> None:
+    with open_store(memory_store) as database:
+        cpu = database.create_measure("cpu", entity=["host"])
+        texts = [
+            "2026-01-01T00:00:00Z",
+            "2026-01-02",
+            " 2026-01-02 02:00:00+02:00",
+            "2026-01-02T00:00:01-01:30",
+        ]
+        cpu.write({"time": texts, "host": list("abcd")})
+        found = cpu.query(order="time").to_arrow().column("time").cast(pa.timestamp("s")).to_pylist()
+        assert [str(time) for time in found] == [
+            "2026-01-01 00:00:00",
+            "2026-01-02 00:00:00",
+            "2026-01-02 00:00:00",
+            "2026-01-02 01:30:01",
+        ]

@@ -9,7 +9,7 @@ import pytest
 from measurefs import PartOptions
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.codec.types import ColumnType
-from measurefs.fs import ClosedError, CountingFileSystem, LockError, ReadOnlyFileSystem
+from measurefs.fs import ClosedError, CountingFileSystem, LockError, PermissionError_, ReadOnlyFileSystem
 from measurefs.part.metadata import Column
 from measurefs.table import TableOptions, TableSchema
 from tests.table.tables import (
@@ -263,7 +263,7 @@ class TestReaders:
     def test_they_refuse_to_write(self):
         with open_table(MemoryFileSystem(), read_only=True) as reader:
             for call in (lambda: reader.add(one(1)), reader.flush, reader.gc):
-                with pytest.raises(ClosedError, match="read_only"):
+                with pytest.raises(PermissionError_, match="read_only"):
                     call()
 
     def test_a_writer_has_nothing_to_refresh(self):
