@@ -91,7 +91,7 @@ class Database:
         interval : str
             Each segment spans so many whole hours or days (UTC).
         ttl : str, optional
-            How long rows are kept, such as ``"30d"``.
+            Rows older than this, such as ``"30d"``, are not found any more. (Their files are not removed yet.)
         shards : int
             Tables per segment, among which series are divided; each may have a writer of its own.
         exist_ok : bool

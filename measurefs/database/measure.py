@@ -210,8 +210,9 @@ class Measure:
             raise SchemaError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise SchemaError(f"limit must be a whole number of rows, not {limit!r}")
+        first = MIN_TIME if start is None else to_nanoseconds(start, "start")
         return Query(
-            start=MIN_TIME if start is None else to_nanoseconds(start, "start"),
+            start=max(first, self._expired_before()),
             end=MAX_TIME + 1 if end is None else to_nanoseconds(end, "end"),
             condition=Condition(where, schema.entity, schema.columns, self._options.series_hash),
             names=list(dict.fromkeys(names)),
@@ -220,6 +221,12 @@ class Measure:
             entity=schema.entity,
             columns=schema.columns,
         )
+
+    def _expired_before(self) -> int:
+        """Return the time before which rows are past their `ttl`."""
+        if self.schema.ttl is None:
+            return MIN_TIME
+        return self._runtime.now() - Interval.parse(self.schema.ttl, "ttl").nanoseconds
 
     def _may_hold(self, segment: int, query: Query) -> bool:
         return segment < query.end and segment + self._interval.nanoseconds > query.start

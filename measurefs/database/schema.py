@@ -51,7 +51,7 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval : str
         The span of a segment.
     ttl : str or None
-        How long rows are kept.
+        The age at which rows are not found any more.
     shards : int
     revision : int
         Grows with each change of the schema.

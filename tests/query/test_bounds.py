@@ -11,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import measurefs
 from measurefs import Measure, SchemaError
+from measurefs.table import Runtime
 from tests.conftest import Store
 from tests.database.helpers import DAY, HOUR, open_store, values_of
 
@@ -130,3 +132,12 @@ def test_what_is_no_time(measure: Measure, bound: Any) -> None:
 def test_an_end_before_the_start_finds_nothing(measure: Measure) -> None:
     write_times(measure, [1, 2, 3])
     assert values_of(measure, "time", start=3, end=1) == []
+
+
+def test_expired_rows_are_not_found(memory_store: Store) -> None:
+    clock = Runtime(now=lambda: 100 * HOUR)
+    with measurefs.open(memory_store.url, runtime=clock) as database:
+        cpu = database.create_measure("cpu", entity=["host"], ttl="24h")
+        cpu.write({"time": [76 * HOUR - 1, 76 * HOUR, 99 * HOUR], "host": ["a", "b", "c"]})
+        assert cpu.query().to_arrow().column("host").to_pylist() == ["b", "c"]
+        assert cpu.query(start=0, end=90 * HOUR).to_arrow().column("host").to_pylist() == ["b"]
