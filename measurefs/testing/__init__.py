@@ -1,6 +1,6 @@
-"""For authors of backends: the conformance suite that a `FileSystem` must pass.
+"""For authors of backends and engines: a conformance suite, and file systems that crash and fail on demand.
 
-The suite needs pytest, and is imported only when it is asked for.
+The suite needs pytest; everything is imported only when it is asked for.
 """
 
 from __future__ import annotations
@@ -10,10 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from measurefs.testing.conformance import FileSystemConformance, RawAccess
+    from measurefs.testing.crash import CrashFileSystem, SimulatedCrash
+    from measurefs.testing.fault import Fault, FaultFileSystem, Stall
 
-__all__ = ["FileSystemConformance", "RawAccess"]
+__all__ = [
+    "CrashFileSystem",
+    "Fault",
+    "FaultFileSystem",
+    "FileSystemConformance",
+    "RawAccess",
+    "SimulatedCrash",
+    "Stall",
+]
 
-_HOMES = dict.fromkeys(("FileSystemConformance", "RawAccess"), "measurefs.testing.conformance")
+_HOMES = {
+    **dict.fromkeys(("FileSystemConformance", "RawAccess"), "measurefs.testing.conformance"),
+    **dict.fromkeys(("CrashFileSystem", "SimulatedCrash"), "measurefs.testing.crash"),
+    **dict.fromkeys(("Fault", "FaultFileSystem", "Stall"), "measurefs.testing.fault"),
+}
 
 
 def __getattr__(name: str) -> Any:
