@@ -27,6 +27,9 @@ def batches(series: int, rows: int, batch_rows: int) -> Iterator[pa.Table]:
     for first in range(0, total, batch_rows):
         rows_of_batch = slice(first, min(first + batch_rows, total))
         which = np.arange(rows_of_batch.start, rows_of_batch.stop) % series
-        columns = {"time": pa.array(times[rows_of_batch], pa.timestamp("ns", tz="UTC")), "host": pa.array(hosts[which])}
+        columns = {
+            "time": pa.array(times[rows_of_batch], pa.timestamp("ns", tz="UTC")),
+            "host": pa.array(hosts[which]),
+        }
         columns |= {name: pa.array(column[rows_of_batch].copy()) for name, column in values.items()}
         yield pa.table(columns)

@@ -21,7 +21,7 @@ from measurefs.part.part import Part, Scan
 from measurefs.part.rows import Rows, sort_rows
 from measurefs.part.series import xxh3
 from measurefs.part.writer import Encodings, PartOptions, PartWriter
-from measurefs.table import threaded
+from measurefs.table import Runtime
 from tests.part.made import (
     ALL_TYPES,
     COMPACT,

@@ -48,10 +48,11 @@ class TestGarbageCleanerCleanSnapshot:
         store_fs.write("t/README", b"so that the directory is one everywhere")
         for epoch in disk:
             store_fs.write(f"t/{snapshot_name(epoch)}", SnapshotRecord(epoch, 0, 0, []).encode())
-        cleaner = GarbageCleaner(store_fs, "t", keep_snapshots=1, grace=0)
-        for _ in range(2):
-            cleaner.clean(committed, set, 0)
-            assert snapshots_in(store_fs) == [snapshot_name(epoch) for epoch in after]
+        with store_fs.create_lock_file("t/LOCK") as lock:
+            cleaner = GarbageCleaner(store_fs, "t", lock, keep_snapshots=1, grace=0)
+            for _ in range(2):
+                cleaner.clean(committed, set, 0)
+                assert snapshots_in(store_fs) == [snapshot_name(epoch) for epoch in after]
 
     @pytest.mark.parametrize(("epochs", "deletable"), [([], []), ([1], []), ([4, 2, 1, 3], [1, 2, 3])])
     def test_deletable_epochs(self, epochs: list[int], deletable: list[int]) -> None:
