@@ -140,7 +140,7 @@ def test_scans_read_in_step_do_not_disturb_each_other(pages):
 
 def test_threads_decode_the_same(pages):
     for part in pages.parts:
-        threads = FilePart("", part.metadata, threaded(4))
+        threads = FilePart("", part.metadata, Runtime.threaded().run)
         assert listed(read(pages.fs, threads)) == listed(pages.held.held)
 
 
