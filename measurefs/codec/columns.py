@@ -63,11 +63,6 @@ def values_of(column: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(data, dtype, len(column), column.offset * np.dtype(dtype).itemsize)
 
 
-def validity_of(column: pa.Array) -> npt.NDArray[np.bool_] | None:
-    """Return which values are not null, or None if all are."""
-    return None if column.null_count == 0 else np.asarray(column.is_valid())
-
-
 def numbers_of(column: pa.Array) -> npt.NDArray[Any]:
     """Return the int64 or float64 values by which a column's encoding is chosen (those that are not null)."""
     if pa.types.is_dictionary(column.type):

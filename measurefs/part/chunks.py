@@ -14,6 +14,7 @@ from measurefs.codec import columns as codec
 from measurefs.codec.arrays import Array
 from measurefs.codec.checksum import verify32
 from measurefs.codec.types import ColumnType
+from measurefs.fs.errors import CorruptionError
 from measurefs.part.fetch import Fetch, Range
 from measurefs.part.rows import concat_columns
 from measurefs.part.writer import Mapper
@@ -181,7 +182,12 @@ def _numbers_tasks(found: ColumnChunks, out: npt.NDArray[Any]) -> list[Callable[
     def decode(first: int, stop: int) -> None:
         for number in range(first, stop):
             start, end = bounds[number]
-            codec.decode_numbers(found.verified(number), out[start:end], found.path)
+            if not codec.decode_numbers(found.verified(number), out[start:end], found.path):
+                raise CorruptionError(
+                    found.path,
+                    "a chunk has nulls of which its index does not know",
+                    int(found.offsets[number]),
+                )
 
     return [_task(decode, first, stop) for first, stop in _spans(len(bounds))]
 

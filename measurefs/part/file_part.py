@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +64,6 @@ class FilePart(Part):
         self._meta: Meta | None = None
         self._pages: dict[int, Page] = {}
         self._dictionaries: dict[int, pa.Array] = {}
-        self._lock = threading.Lock()
 
     def locate(self, section: str, offset: int, size: int) -> Range:
         """Return where a run of bytes of a section lies in the part's files."""

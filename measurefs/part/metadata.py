@@ -122,10 +122,6 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The part's file or directory in its table."""
         return part_name(self.id) + (COMPACT_SUFFIX if self.compact else "")
 
-    def overlaps(self, start: int, end: int) -> bool:
-        """Whether any of its rows may be in ``[start, end)``."""
-        return self.rows > 0 and self.min_time < end and self.max_time >= start
-
     def arrow_types(self) -> dict[str, pa.DataType]:
         """Return the Arrow types of its columns."""
         return {stored.column.name: stored.column.type.arrow for stored in self.columns}

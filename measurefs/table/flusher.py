@@ -16,7 +16,7 @@ from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import Column, part_name
 from measurefs.part.rows import merge_rows
-from measurefs.part.writer import Encodings, PartWriter
+from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
@@ -141,9 +141,17 @@ class Flusher:
         types = {column.name: column.type.arrow for column in schema.columns}
         rows = merge_rows([part.held for part in memory], types)
         run = self._runtime.run
-        writer = PartWriter(number, schema.entity, schema.columns, self._options.part, self._encodings, run)
-        writer.append(rows)
-        metadata = writer.finish(self._fs, self._root)
+        metadata = write_part(
+            self._fs,
+            self._root,
+            number,
+            rows,
+            schema.entity,
+            schema.columns,
+            self._options.part,
+            self._encodings,
+            run,
+        )
         self._fs.sync_path(self._root)
         return FilePart(self._root, metadata, run)
 
