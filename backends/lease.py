@@ -62,7 +62,7 @@ class Generation(LockHolder, frozen=True):
     renewals : int
         How often the holder has rewritten the file; what makes a living holder's file change.
     clean : bool
-        Whether the generation before it had been released, or there was none.
+        Whether the generation before it had been released with nothing unfinished, or there was none.
     """
 
     owner: str = ""
@@ -127,7 +127,7 @@ class LeaseLocks:
         if top == 0:
             return self._create(path, 1, None, clean=True)
         before = self._until_free(path, top)
-        return self._create(path, top + 1, before, clean=before is not None and before.released)
+        return self._create(path, top + 1, before, clean=before is not None and before.left_clean)
 
     def close(self) -> None:
         """Stop renewing, without letting go: what is still held is free for others a lease later."""
@@ -255,19 +255,12 @@ class LeaseLock(LockFile):
         reason = f"taken over by {who}; stop writing and open the store again"
         return FencedError("check", self.path, reason, holder=holder)
 
-    def close(self) -> None:
-        """Mark the lock released, so that the next to open need not wait; twice is harmless.
-
-        Raises
-        ------
-        FileSystemError
-            It could not be marked. It is not renewed any more, and free for others a lease later.
-        """
+    def close(self, *, clean: bool = True) -> None:
         if self._over.is_set():
             return
         self.abandon()
         if self._lost is None and os.getpid() == self._pid:
-            self._write(msgspec.structs.replace(self._content, released=True))
+            self._write(self._content.leaving(clean=clean))
 
     def abandon(self) -> None:
         """Stop renewing without letting go, as if this process had died."""

@@ -12,13 +12,10 @@ import errno
 import os
 import sys
 import threading
-import time
 import warnings
 import weakref
 import zlib
 from typing import NamedTuple
-
-import msgspec
 
 from measurefs.backends.local_files import (
     BINARY,
@@ -75,15 +72,13 @@ class LocalLock(LockFile):
         if there != self._file:
             raise FencedError("check", self.path, "the lock file was replaced; open the store again")
 
-    def close(self) -> None:
-        """Mark the lock as released and let it go; where marking fails, it is let go all the same."""
+    def close(self, *, clean: bool = True) -> None:
         fd = self._take()
         if fd < 0:
             return
         with translated("close", self.path, CloseError):
             try:
-                released = msgspec.structs.replace(self._record.holder, released=True)
-                _write(fd, _Record(released, 1 - self._record.slot))
+                _write(fd, _Record(self._record.holder.leaving(clean=clean), 1 - self._record.slot))
             finally:
                 _unlock(fd)  # closing is not enough while a child that forked holds the same open file
                 os.close(fd)
@@ -157,21 +152,14 @@ def _begin(path: str, name: str, fd: int) -> LocalLock:
     sync(fd)
     if _is_blank(content):
         _write_at(fd, 0, b" " * 2 * _SLOT_SIZE)  # space for both, so that releasing needs none
-    record = _Record(LockHolder.here(_next_token(content, newest)), 1 - newest.slot if newest else 0)
+    # With both records damaged, which no crash does, it counts from the start, as if the file had been deleted.
+    token = newest.holder.token + 1 if newest else 1
+    record = _Record(LockHolder.here(token), 1 - newest.slot if newest else 0)
     _write(fd, record)
     sync(fd)
     sync_directory(os.path.dirname(name))
-    clean = newest.holder.released if newest else _is_blank(content)
+    clean = newest.holder.left_clean if newest else _is_blank(content)
     return LocalLock(path, name, fd, record, clean=clean)
-
-
-def _next_token(content: bytes, newest: _Record | None) -> int:
-    if newest:
-        return newest.holder.token + 1
-    if _is_blank(content):
-        return 1
-    # Both records damaged, which no crash does. Milliseconds since 1970 exceed any number of acquisitions.
-    return time.time_ns() // 1_000_000
 
 
 def _is_blank(content: bytes) -> bool:

@@ -6,8 +6,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-import msgspec
-
 from measurefs.fs import (
     Buffer,
     DeleteError,
@@ -234,7 +232,7 @@ class MemoryLock(LockFile):
         left = LockHolder.decode(last) if last is not None else None
         self.path = path
         self.token = store.tokens.get(path, 0) + 1
-        self.clean = self.token == 1 if left is None else left.released
+        self.clean = self.token == 1 if left is None else left.left_clean
         self._store = store
         self.holder: LockHolder = LockHolder.here(self.token)
         self._content = self.holder.encode()
@@ -252,11 +250,11 @@ class MemoryLock(LockFile):
             if not self.is_held():
                 raise FencedError("check", self.path, "the lock was released or lost; open the store again")
 
-    def close(self) -> None:
+    def close(self, *, clean: bool = True) -> None:
         with self._store.guard:
             if self.is_held():
-                released = msgspec.structs.replace(self.holder, released=True)
-                self._store.put(self.path, released.encode(), "close", exclusive=False)
+                left = self.holder.leaving(clean=clean)
+                self._store.put(self.path, left.encode(), "close", exclusive=False)
             if self._store.locks.get(self.path) is self:
                 del self._store.locks[self.path]
 

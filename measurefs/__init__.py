@@ -20,6 +20,8 @@ __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from measurefs.database import Database, Measure, open
+    from measurefs.database.repair import repair
+    from measurefs.database.verify import verify
     from measurefs.fs import (
         BackpressureError,
         ClosedError,
@@ -35,14 +37,18 @@ if TYPE_CHECKING:
         LockError,
         LockFile,
         MeasureFSError,
+        NotDurableError,
         NotExistError,
         PermissionError_,
         SchemaError,
         UnsupportedStoreError,
     )
+    from measurefs.part.verify import Damage
     from measurefs.part.writer import PartOptions
     from measurefs.query import QueryResult
     from measurefs.table import TableOptions, TableSchema, TsTable
+    from measurefs.table.repair import RepairReport
+    from measurefs.table.verify import VerifyReport
 
 __version__ = "0.1.0"
 
@@ -51,6 +57,7 @@ __all__ = [
     "ClosedError",
     "Code",
     "CorruptionError",
+    "Damage",
     "Database",
     "DirEntry",
     "ExistError",
@@ -63,29 +70,39 @@ __all__ = [
     "LockFile",
     "Measure",
     "MeasureFSError",
+    "NotDurableError",
     "NotExistError",
     "PartOptions",
     "PermissionError_",
     "QueryResult",
+    "RepairReport",
     "SchemaError",
     "TableOptions",
     "TableSchema",
     "TsTable",
     "UnsupportedStoreError",
+    "VerifyReport",
     "open",
+    "repair",
+    "verify",
 ]
 
 # Names are imported when they are first used: who only implements a `FileSystem`, or asks the command for help,
 # does not wait for Arrow.
 _HOMES = dict.fromkeys(__all__, "measurefs.fs") | {
+    "Damage": "measurefs.part.verify",
     "Database": "measurefs.database",
     "Measure": "measurefs.database",
     "PartOptions": "measurefs.part.writer",
     "QueryResult": "measurefs.query",
+    "RepairReport": "measurefs.table.repair",
+    "VerifyReport": "measurefs.table.verify",
     "TableOptions": "measurefs.table",
     "TableSchema": "measurefs.table",
     "TsTable": "measurefs.table",
     "open": "measurefs.database",
+    "repair": "measurefs.database.repair",
+    "verify": "measurefs.database.verify",
 }
 
 

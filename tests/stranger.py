@@ -154,7 +154,7 @@ class SqliteFileSystem(FileSystem):
                 raise LockError("create_lock_file", path, reason, holder=holder)
             mine = LockHolder.here(token + 1)
             db.execute("INSERT OR REPLACE INTO lock VALUES (?, ?, ?)", (path, token + 1, mine.encode()))
-        return _SqliteLock(self, path, mine, clean=holder is None or holder.released)
+        return _SqliteLock(self, path, mine, clean=holder is None or holder.left_clean)
 
 
 class _SqliteLock(LockFile):
@@ -171,13 +171,11 @@ class _SqliteLock(LockFile):
         if row != (self._holder.encode(),):
             raise FencedError("check", self.path, "it was closed, or somebody else holds it")
 
-    def close(self) -> None:
-        released = LockHolder(
-            self._holder.token, self._holder.host, self._holder.pid, self._holder.since, released=True
-        )
+    def close(self, *, clean: bool = True) -> None:
+        left = self._holder.leaving(clean=clean)
         with self._fs._transaction("close", self.path) as db:
             change = "UPDATE lock SET holder = ? WHERE path = ? AND holder = ?"
-            db.execute(change, (released.encode(), self.path, self._holder.encode()))
+            db.execute(change, (left.encode(), self.path, self._holder.encode()))
 
 
 class _NewFile(File):

@@ -23,7 +23,7 @@ import pyarrow as pa
 from measurefs.codec import numbers
 from measurefs.codec.numbers import NumberEncoding
 from measurefs.codec.types import ColumnType
-from measurefs.codec.zstd import compress, decompress
+from measurefs.codec.zstd import MOST_EXPANSION, compress, decompress
 from measurefs.fs.errors import CorruptionError
 
 _HAS_NULLS, _CODES, _ALL_NULL = 1, 2, 4
@@ -155,7 +155,7 @@ def decode(data: bytes, rows: int, kind: ColumnType, dictionary: pa.Array | None
     """
     try:
         return _decode(data, rows, kind, dictionary, path)
-    except (struct.error, ValueError, IndexError, pa.ArrowException) as error:
+    except (struct.error, ValueError, IndexError, MemoryError, pa.ArrowException) as error:
         raise CorruptionError(path, f"a chunk cannot be read ({error})") from error
 
 
@@ -182,7 +182,7 @@ def _decode(data: bytes, rows: int, kind: ColumnType, dictionary: pa.Array | Non
 
 def decode_numbers(data: bytes, out: npt.NDArray[Any], path: str) -> bool:
     """Decode a chunk of int64 or float64 values without nulls straight into out; False if it has nulls."""
-    if data[0] != 0:
+    if data[:1] != b"\0":
         return False
     numbers.decode_into(data[1:], out, path)
     return True
@@ -197,12 +197,16 @@ def encode_dictionary(dictionary: pa.Array, encoding: NumberEncoding) -> bytes:
 def decode_dictionary(data: bytes, kind: ColumnType, path: str) -> pa.Array:
     """Decode what `encode_dictionary` wrote; raises `CorruptionError`."""
     count = int.from_bytes(data[: _LENGTH.size], "little")
+    if count > MOST_EXPANSION * len(data):  # they differ, so all but one have a byte
+        raise CorruptionError(path, f"a dictionary claims to have {count} values, which it cannot")
     return decode(data[_LENGTH.size :], count, kind, None, path) if count else pa.nulls(0, kind.arrow)
 
 
 def _decode_validity(body: bytes, rows: int, path: str) -> tuple[npt.NDArray[np.bool_], bytes]:
     bits, rest = _split(body)
     packed = np.frombuffer(decompress(bits, path), np.uint8)
+    if len(packed) != -(-rows // 8):
+        raise CorruptionError(path, f"a chunk has {len(packed)} bytes of validity for {rows} rows")
     return np.unpackbits(packed, count=rows).astype(np.bool_), rest
 
 
@@ -221,8 +225,8 @@ def _decode_codes(body: bytes, count: int, dictionary: pa.Array, path: str) -> p
 
 
 def _decode_bytes(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Array:
-    offsets, rest = _decode_offsets(body, count, path)
-    data = decompress(rest, path)
+    data = decompress(_split(body)[1], path)  # first: it cannot claim what it does not hold, the lengths can
+    offsets, _ = _decode_offsets(body, count, path)
     if len(data) != offsets[-1]:
         raise CorruptionError(path, f"a chunk of bytes holds {len(data)} instead of {offsets[-1]}")
     return pa.Array.from_buffers(kind.arrow, count, [None, pa.py_buffer(offsets), pa.py_buffer(data)])

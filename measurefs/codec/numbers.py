@@ -119,6 +119,13 @@ def decode_into(data: bytes, out: Numbers, path: str) -> None:
     CorruptionError
         The bytes do not decode to that many values.
     """
+    try:
+        _decode_into(data, out, path)
+    except (struct.error, ValueError, IndexError, RuntimeError, TypeError) as error:
+        raise CorruptionError(path, f"a chunk of numbers cannot be read ({error})") from error
+
+
+def _decode_into(data: bytes, out: Numbers, path: str) -> None:
     if data[:1] == bytes((_CONSTANT,)):
         out.view(np.int64)[:] = np.frombuffer(data, "<i8", 1, 1)
         return
@@ -128,10 +135,7 @@ def decode_into(data: bytes, out: Numbers, path: str) -> None:
         raise CorruptionError(path, "a chunk holds floats instead of integers")
     direct = stored == out.dtype and decimals == _NO_DECIMALS
     target = out if direct else np.empty(len(out), stored)
-    try:
-        progress = standalone.simple_decompress_into(data[_HEADER.size :], target)
-    except (RuntimeError, TypeError) as error:
-        raise CorruptionError(path, f"a chunk of numbers cannot be read ({error})") from error
+    progress = standalone.simple_decompress_into(data[_HEADER.size :], target)
     if progress.n_processed != len(out):
         raise CorruptionError(path, f"a chunk holds {progress.n_processed} values instead of {len(out)}")
     if decimals != _NO_DECIMALS:

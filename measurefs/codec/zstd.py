@@ -10,6 +10,8 @@ from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import Buffer
 
 _local = threading.local()
+MOST_EXPANSION = 1 << 15
+"""A block is four bytes at least, and holds 128 KiB at most: a frame that claims more is not decoded at all."""
 
 
 def compress(data: Buffer, level: int = 3) -> bytes:
@@ -27,12 +29,15 @@ def decompress(data: Buffer, path: str) -> bytes:
     Raises
     ------
     CorruptionError
-        It is not a zstd frame that records its content's size.
+        It is not a zstd frame that records its content's size, or it cannot hold as much as it records.
     """
     decompressor = getattr(_local, "decompressor", None)
     if decompressor is None:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
     try:
+        size = zstandard.frame_content_size(data)
+        if size > MOST_EXPANSION * memoryview(data).nbytes:
+            raise CorruptionError(path, f"a compressed piece claims to hold {size} bytes, which it cannot")
         return bytes(decompressor.decompress(data))
     except (zstandard.ZstdError, MemoryError) as error:
         raise CorruptionError(path, f"a compressed piece cannot be read ({error})") from error

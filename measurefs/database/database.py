@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-import msgspec
-
 from measurefs.codec.sealed import seal, unseal
+from measurefs.database.identity import IDENTITY, SCHEMA, Identity
 from measurefs.database.measure import Measure
+from measurefs.database.repair import repair_store
 from measurefs.database.schema import EntitySpec, MeasureSchema, TagSpec, make_schema
+from measurefs.database.tables import caught, raise_first
+from measurefs.database.verify import Checker, verify_store
 from measurefs.fs.errors import (
     ClosedError,
     ExistError,
     FileSystemError,
-    MeasureFSError,
     NotExistError,
     PermissionError_,
     SchemaError,
@@ -24,42 +28,50 @@ from measurefs.fs.errors import (
 )
 from measurefs.fs.filesystem import FileSystem, make_durable_dir
 from measurefs.fs.paths import escape, join, unescape
+from measurefs.fs.process import ProcessGuard
 from measurefs.fs.urls import open_url
 from measurefs.fs.wrappers import ReadOnlyFileSystem
-from measurefs.part.metadata import FORMAT_VERSION, check_format
+from measurefs.part.metadata import check_format
 from measurefs.query import check_names
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions
+from measurefs.table.repair import RepairReport
+from measurefs.table.verify import VerifyReport
 
-IDENTITY = "measurefs.json"
-SCHEMA = "schema.json"
 _INSIDE = re.compile(r"schema\.json|shard-\d+|.*\.snp")
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """The content of ``measurefs.json``, by which a root is known to be a store, and the start of a schema's."""
-
-    format: int = FORMAT_VERSION
 
 
 class Database:
     """Measures under one root; use `open`.
 
     Several threads may use it at once. It holds no lock itself: each table is locked when it is first written
-    to, so that processes may share a measure by its shards.
+    to, so that processes may share a measure by its shards. A forked child cannot use it, and opens the store
+    anew; closing it there changes nothing in the parent.
+
+    What is open when the main thread ends is closed then, and what cannot be made durable is told on stderr.
+    Threads that still write get `ClosedError`. There is no such end after SIGKILL, ``os._exit`` or SIGTERM, unless
+    you handle that, as with ``signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))``.
     """
 
     def __init__(
-        self, fs: FileSystem, options: TableOptions, runtime: Runtime, *, read_only: bool, owns_fs: bool
+        self,
+        fs: FileSystem,
+        options: TableOptions,
+        runtime: Runtime,
+        background: Background | None,
+        *,
+        read_only: bool,
+        owns_fs: bool,
     ) -> None:
         self.fs = fs
         self.read_only = read_only
         self._owns_fs = owns_fs
         self._options = options
         self._runtime = runtime
-        self._background = Background()
+        self._background = background
         self._memory = MemoryBudget(options.memory_limit)
         self._measures: dict[str, Measure] = {}
         self._lock = threading.RLock()
+        self._guard = ProcessGuard()
         self._closed = False
 
     def create_measure(
@@ -105,7 +117,7 @@ class Database:
         schema = make_schema(name, entity, tags, fields, interval, ttl, shards)
         if escape(name) == IDENTITY:
             raise SchemaError(f"a measure cannot be named {name!r}: the store has a file of that name")
-        with self._lock:
+        with self._alone():
             self._check_writable()
             make_durable_dir(self.fs, escape(name))
             try:
@@ -144,8 +156,7 @@ class Database:
         SchemaError
             There is none of that name; the message suggests the nearest.
         """
-        with self._lock:
-            self._check_open()
+        with self._alone():
             if name not in self._measures or self._measures[name].closed:
                 self._measures[name] = self._open_measure(name)
             return self._measures[name]
@@ -160,6 +171,8 @@ class Database:
             raise
         check_format(unseal(data, Identity, path).format, path)
         schema = unseal(data, MeasureSchema, path)
+        if schema.name != name:  # on a disk that does not tell upper from lower case, for one
+            raise SchemaError(f"there is no measure {name!r}: {path!r} is that of measure {schema.name!r}")
         return Measure(
             self.fs,
             root,
@@ -176,18 +189,61 @@ class Database:
 
     def refresh(self) -> None:
         """See what writers in other processes have committed since."""
-        with self._lock:
-            self._check_open()
+        with self._alone():
             for measure in self._in_use():
                 measure.refresh()
 
     def flush(self) -> None:
-        """Return once every row written so far is durable; raises as `Measure.flush`."""
+        """Return once every row written so far is durable; raises as `Measure.flush`, after all were tried."""
         self._check_writable()
         with self._lock:
             measures = self._in_use()
-        for measure in measures:
-            measure.flush()
+        raise_first([caught(measure.flush) for measure in measures])
+
+    def step(self) -> float:
+        """Flush and collect whatever is due by now, and return the seconds until something is.
+
+        A thread of the database's does this, unless it was opened with ``background=False``. What fails is not
+        raised: it shows in `Measure.stats`, and is tried again after a pause.
+        """
+        self._check_writable()
+        with self._lock:
+            measures = self._in_use()
+        return min((measure.step() for measure in measures), default=math.inf)
+
+    def verify(self) -> VerifyReport:
+        """Read every file and check every checksum, order and count; rows that are only in memory are not in files.
+
+        Takes no lock, writes nothing, and does not mind writers at work, in this process or another. Of a store that
+        does not open use `measurefs.verify`.
+
+        Returns
+        -------
+        VerifyReport
+            What was checked, and a list of damages: file, offset, what does not agree, and the rows it held.
+
+        Raises
+        ------
+        FileSystemError
+            A directory cannot be listed.
+        UnsupportedStoreError
+            A newer release wrote some of it.
+        """
+        self._check_open()
+        return verify_store(self.fs, Checker.of(self._options, self._runtime))
+
+    def repair(self, *, apply: bool = False) -> RepairReport:
+        """Make every damaged table one that opens, with everything in it that can be read; see `Measure.repair`."""
+        if apply:
+            self._check_writable()
+        self._check_open()
+        checker = Checker.of(self._options, self._runtime)
+        done = repair_store(self.fs, checker, self._runtime.now, apply=apply)
+        if apply:
+            with self._alone():
+                for measure in self._in_use():
+                    measure.refresh_repaired()
+        return done
 
     def close(self) -> None:
         """Make every row durable, stop, and release all locks. Twice is harmless.
@@ -197,20 +253,17 @@ class Database:
         FileSystemError
             Some rows could not be made durable; what could be closed is. Close again to try once more.
         """
+        if not self._guard.at_home:
+            self._closed = True
+            return
         with self._lock:
             if self._closed:
                 return
-            first: MeasureFSError | None = None
-            for measure in self._measures.values():
-                try:
-                    measure.close()
-                except MeasureFSError as error:
-                    first = first or error
-            if first is not None:
-                raise first
+            raise_first([caught(measure.close) for measure in self._measures.values()])
             self._closed = True
         _open_databases.discard(self)
-        self._background.close()
+        if self._background is not None:
+            self._background.close()
         if self._owns_fs:
             self.fs.close()
 
@@ -220,7 +273,16 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out while something is done with the open database."""
+        self._check_open()  # before the lock, too: in a forked child there may be nobody to release it
+        with self._lock:
+            self._check_open()
+            yield
+
     def _check_open(self) -> None:
+        self._guard.check("the database")
         if self._closed:
             raise ClosedError("the database is closed; open it again")
 
@@ -234,8 +296,21 @@ _open_databases: set[Database] = set()
 
 
 def _close_all() -> None:
+    """Close every database at the end of the interpreter, and say on stderr what could not be made durable."""
     for database in list(_open_databases):
-        database.close()
+        try:
+            database.close()
+        except Exception as error:  # noqa: BLE001 - there is nobody to raise it to, and others are to be closed
+            losses = {measure.name: measure.rows_at_risk() for measure in database._in_use()}
+            _tell_losses(database.fs, losses, error)
+
+
+def _tell_losses(fs: FileSystem, losses: Mapping[str, int], cause: Exception) -> None:
+    rows = ", ".join(f"{rows} of measure {name!r}" for name, rows in losses.items() if rows)
+    what = f"rows are lost that could not be made durable ({rows})" if rows else "closing was not completed"
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # it may be closed or broken, and nothing else is left
+            sys.stderr.write(f"measurefs: at the end of the program {what}, in {fs!r}: {cause}\n")
 
 
 # Not by atexit: that comes after the end of all thread pools, which closing needs.
@@ -249,6 +324,7 @@ def open(
     storage_options: Mapping[str, Any] | None = None,
     options: TableOptions | None = None,
     runtime: Runtime | None = None,
+    background: bool = True,
 ) -> Database:
     """Open a store, and make it if there is none.
 
@@ -265,6 +341,9 @@ def open(
         How tables behave.
     runtime : Runtime, optional
         Clock and threads, for tests.
+    background : bool
+        Whether a thread flushes and collects by itself. If not, that is done by `Database.step`, which you call
+        whenever you like, by `flush` and `close`, and by a `write` that finds no room.
 
     Raises
     ------
@@ -285,6 +364,7 @@ def open(
             ReadOnlyFileSystem(fs) if read_only else fs,
             options or TableOptions(),
             runtime or Runtime.threaded(),
+            Background() if background else None,
             read_only=read_only,
             owns_fs=fs is not url,
         )

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from measurefs.database.batch import check_batch, split
+from measurefs.database.batch import Place, check_batch, split
 from measurefs.database.inputs import to_table
 from measurefs.database.intervals import Interval
+from measurefs.database.repair import repair_measure
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
-from measurefs.fs.errors import ClosedError, PermissionError_, SchemaError, UnsupportedStoreError
+from measurefs.database.verify import Checker, verify_measure
+from measurefs.fs.errors import (
+    ClosedError,
+    CorruptionError,
+    PermissionError_,
+    SchemaError,
+    UnsupportedStoreError,
+)
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.paths import escape
+from measurefs.fs.process import ProcessGuard
+from measurefs.part.file_part import FilePart
 from measurefs.part.series import SeriesEncoder
 from measurefs.query import (
     MAX_TIME,
     MIN_TIME,
+    ON_CORRUPT,
     ORDERS,
     TIME,
     VERSION,
     Condition,
+    OnCorrupt,
     Order,
     Query,
     QueryResult,
@@ -32,6 +46,9 @@ from measurefs.query import (
     to_nanoseconds,
 )
 from measurefs.table import Background, MemoryBudget, Runtime, Snapshot, TableOptions, TableSchema
+from measurefs.table.recovery import recover
+from measurefs.table.repair import RepairReport
+from measurefs.table.verify import VerifyReport
 
 
 class Measure:
@@ -48,7 +65,7 @@ class Measure:
         schema: MeasureSchema,
         options: TableOptions,
         runtime: Runtime,
-        background: Background,
+        background: Background | None,
         memory: MemoryBudget,
         *,
         read_only: bool,
@@ -58,6 +75,7 @@ class Measure:
         self._options = options
         self._runtime = runtime
         self._read_only = read_only
+        self._guard = ProcessGuard()
         self.closed = False
         self._encoder = SeriesEncoder(options.series_hash)
         self._interval = Interval.parse(schema.interval, "interval")
@@ -107,8 +125,14 @@ class Measure:
             Another writer has a table that the rows belong in. Nothing was stored.
         BackpressureError
             Memory stayed full for ``options.write_timeout``. Nothing was stored.
-        FileSystemError
-            With durable: the rows are stored, but could not be made durable; `flush` tries that again.
+        ClosedError
+            The measure was closed. Nothing was stored; what was stored before a close is durable after it.
+        NotDurableError
+            With durable: the rows are stored and readable, but not durable yet. They stay in memory and it is
+            tried again by itself; `flush` waits for it.
+        FencedError
+            Another writer has taken over a table that the rows belong in. With durable, whether it found them is
+            not known: open the store again, and write them again with the same ``version``.
         """
         self._check_writable()
         table = to_table(data, time_column)
@@ -117,11 +141,10 @@ class Measure:
         batch = check_batch(table, self.schema, time_column, self._encoder)
         pieces = dict(split(batch.rows, self._interval, self.schema.shards))
         targets = list(zip(self._tables.writing(list(pieces)), pieces.values(), strict=True))
-        for target, rows in targets:
-            target.make_ready(rows.nbytes)
-        epochs = {
-            target: target.add(rows, arrival=not batch.versioned, wait=False) for target, rows in targets
-        }
+        with contextlib.ExitStack() as admitted:
+            for target, rows in targets:
+                admitted.enter_context(target.admit(rows.nbytes))
+            epochs = {target: target.take(rows, arrival=not batch.versioned) for target, rows in targets}
         if durable:
             self._tables.flush(epochs)
         return len(batch.rows)
@@ -131,8 +154,10 @@ class Measure:
 
         Raises
         ------
-        FileSystemError
-            Rows could not be made durable; they stay readable, and the next flush tries again.
+        NotDurableError
+            Rows could not be made durable; they stay readable, and it is tried again, also by the next flush.
+        FencedError
+            Another writer has taken over a table; whether it found the rows written last is not known.
         """
         self._check_writable()
         self._tables.flush()
@@ -146,6 +171,7 @@ class Measure:
         order: Order = "time",
         limit: int | None = None,
         as_of: Any = None,
+        on_corrupt: OnCorrupt = "error",
     ) -> QueryResult:
         """Find rows; they are read when the result is used, and are those of this moment.
 
@@ -165,6 +191,12 @@ class Measure:
             same.
         limit : int, optional
             At most so many rows.
+        on_corrupt : {"error", "skip"}
+            What to do about damaged files that the query needs: raise `CorruptionError`, or go on without and tell
+            in `QueryResult.skipped`. What is left out is always a whole part: the rows of one flush. A row in it that
+            had replaced an older one is missing, too, so that the older one may be found. If a table's newest
+            snapshot is damaged an older one serves, whatever is asked for here; skipping tells that, too. A
+            table of which no snapshot can be read is left out.
 
         Returns
         -------
@@ -174,23 +206,54 @@ class Measure:
         ------
         SchemaError
             A column is unknown (the message suggests the nearest), or a value or a bound cannot be understood.
+        CorruptionError
+            A table is damaged so that it does not open, unless that is to be skipped.
         """
         self._check_open()
         if as_of is not None:
             raise UnsupportedStoreError("as_of is not supported yet; query without it")
         query = self._plan(start, end, where, columns, order, limit)
+        if on_corrupt not in ON_CORRUPT:
+            raise SchemaError(f"on_corrupt must be one of {', '.join(ON_CORRUPT)}, not {on_corrupt!r}")
+        skipped: list[CorruptionError] | None = [] if on_corrupt == "skip" else None
         places = [place for place in self._tables.places() if self._may_hold(place.segment, query)]
-        with contextlib.ExitStack() as pinned:
-            snapshots = [pinned.enter_context(table.pin()) for table in self._tables.reading(places)]
-            pinned.pop_all()
+        snapshots = self._pin(places, skipped)
 
         def batches() -> Iterator[pa.RecordBatch]:
             groups: dict[int, list[Any]] = {}
             for place, snapshot in zip(places, snapshots, strict=True):
                 groups.setdefault(place.segment, []).append(snapshot.parts_in(query.start, query.end))
-            return read(self._fs, list(groups.values()), query)
+            return read(self._fs, list(groups.values()), query, skipped)
 
-        return QueryResult(query.schema, batches, snapshots)
+        return QueryResult(query.schema, batches, snapshots, skipped)
+
+    def _pin(self, places: Sequence[Place], skipped: list[CorruptionError] | None) -> list[Snapshot]:
+        """Pin the snapshots of tables; of those that do not open because of damage, if that is skipped, the rest."""
+        with contextlib.ExitStack() as pinned:
+            if skipped is None:
+                snapshots = [pinned.enter_context(table.pin()) for table in self._tables.reading(places)]
+            else:
+                with contextlib.suppress(CorruptionError):
+                    self._tables.reading(places)  # opens many at a time
+                snapshots = [pinned.enter_context(self._pin_rest(place, skipped)) for place in places]
+            pinned.pop_all()
+        return snapshots
+
+    def _pin_rest(self, place: Place, skipped: list[CorruptionError]) -> Snapshot:
+        try:
+            (table,) = self._tables.reading([place])
+            skipped += table.damaged if table.read_only else []
+            return table.pin()
+        except CorruptionError:
+            root = self._tables.path(place)
+            try:
+                found = recover(self._fs, root, whole=False)
+            except CorruptionError as error:
+                skipped.append(error)
+                return Snapshot(0, [])
+        skipped += found.damaged
+        parts = found.record.parts if found.record else []
+        return Snapshot(found.newest, [FilePart(root, part, self._runtime.run) for part in parts])
 
     def _plan(
         self,
@@ -231,10 +294,62 @@ class Measure:
     def _may_hold(self, segment: int, query: Query) -> bool:
         return segment < query.end and segment + self._interval.nanoseconds > query.start
 
+    def verify(self) -> VerifyReport:
+        """Read every file of the measure and check it; see `Database.verify`."""
+        self._check_open()
+        return verify_measure(self._fs, escape(self.name), self._checker)
+
+    def repair(self, *, apply: bool = False) -> RepairReport:
+        """Make every damaged table one that opens, with everything in it that can be read.
+
+        Nothing is deleted: damaged snapshots and parts are kept as ``.corrupt``. Of the parts that only a damaged
+        snapshot can have named all that are whole are taken in; where rows are there twice, versions decide as ever.
+        A crash in the midst leaves tables on which it can be done again.
+
+        Parameters
+        ----------
+        apply : bool
+            Do it; default is to say what would be done, without a lock.
+
+        Returns
+        -------
+        RepairReport
+            What was found, what was (or would be) done, and what is left to you.
+
+        Raises
+        ------
+        LockError
+            A table is to be repaired, and a writer, perhaps in this process, has it. Others may have been repaired.
+        FileSystemError
+            Something could not be written; repair again.
+        """
+        if apply:
+            self._check_writable()
+        self._check_open()
+        root = escape(self.name)
+        done = repair_measure(self._fs, root, self._checker, self._runtime.now, apply=apply)
+        if apply:
+            self.refresh_repaired()
+        return done
+
+    def refresh_repaired(self) -> None:
+        """See what repair has made of the tables; one that still does not open says so when it is read."""
+        with contextlib.suppress(CorruptionError):
+            self._tables.refresh()
+
+    @property
+    def _checker(self) -> Checker:
+        return Checker.of(self._options, self._runtime)
+
     def refresh(self) -> None:
         """See what writers in other processes have committed since the measure was opened or refreshed."""
         self._check_open()
         self._tables.refresh()
+
+    def step(self) -> float:
+        """Do what is due by now, as `Database.step` does."""
+        self._check_open()
+        return min((table.step() for table in self._tables.writers()), default=math.inf)
 
     def gc(self) -> list[str]:
         """Remove files that nothing needs any more; return their paths.
@@ -259,11 +374,23 @@ class Measure:
 
     def close(self) -> None:
         """Make every row durable and let go of the tables; `Database.close` does it for all measures."""
-        if not self.closed:
+        if not self.closed and self._guard.at_home:
             self._tables.close()
-            self.closed = True
+        self.closed = True
+
+    def rows_at_risk(self) -> int:
+        """Return how many rows are not durable yet, in tables that are open for writing."""
+        self._check_open()
+        rows = 0
+        for table in self._tables.writers():
+            with contextlib.suppress(ClosedError), table.pin() as snapshot:
+                committed = table.stats()["committed_epoch"]
+                rows += sum(part.rows for part in snapshot.memory_parts)
+                rows += sum(part.rows for part in snapshot.file_parts if part.id > committed)
+        return rows
 
     def _check_open(self) -> None:
+        self._guard.check(f"measure {self.name!r}")
         if self.closed:
             raise ClosedError(f"measure {self.name!r} is closed; get it from an open database again")
 

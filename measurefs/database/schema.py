@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -170,6 +171,13 @@ def _check_text(name: Any, what: str) -> None:
 
 def _check_unique(schema: MeasureSchema) -> None:
     seen: set[str] = set(_RESERVED)
+    folded = collections.Counter(family.casefold() for family in schema.tags)
+    for family in schema.tags:
+        if folded[family.casefold()] > 1:
+            raise SchemaError(
+                f"tag family {family!r} of measure {schema.name!r} differs from another only in case, and their files "
+                "would be the same on some disks; choose another name"
+            )
     tags = [name for family in schema.tags.values() for name in family]
     for name in (*schema.tags, *schema.entity, *tags, *schema.fields):
         _check_text(name, f"every column and family of measure {schema.name!r}")

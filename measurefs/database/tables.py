@@ -9,12 +9,18 @@ from typing import Any
 
 from measurefs.database.batch import Place
 from measurefs.database.intervals import Interval, segment_start
-from measurefs.fs.errors import MeasureFSError, NotExistError
+from measurefs.fs.errors import (
+    FencedError,
+    FileSystemError,
+    MeasureFSError,
+    NotDurableError,
+    NotExistError,
+)
 from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.paths import join
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TableSchema, TsTable
 
-_SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
+SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
 
 
 class Tables:
@@ -39,7 +45,7 @@ class Tables:
         schema: Callable[[], TableSchema],
         options: TableOptions,
         runtime: Runtime,
-        background: Background,
+        background: Background | None,
         memory: MemoryBudget,
     ) -> None:
         self._fs = fs
@@ -71,7 +77,7 @@ class Tables:
             if start is None:
                 continue
             for entry in _list(self._fs, join(self._root, segment.name)):
-                match = _SHARD.fullmatch(entry.name) if entry.is_dir else None
+                match = SHARD.fullmatch(entry.name) if entry.is_dir else None
                 if match:
                     yield Place(start, int(match.group(1)))
 
@@ -153,19 +159,37 @@ class Tables:
 
         Raises
         ------
-        FileSystemError
-            What the first of those that failed raised, after all were tried.
+        NotDurableError
+            Some could not be; the error is about the first of these. All were tried.
+        FencedError
+            Another writer has taken one of them over.
         """
         upto = dict.fromkeys(self.writers()) if epochs is None else epochs
-        raise_first(self._each(lambda item: _caught(lambda: item[0].flush(item[1])), upto.items()))
+        raise_first(self._each(lambda item: caught(lambda: _make_durable(*item)), upto.items()))
 
     def close(self) -> None:
         """Close every table, and only then raise what the first that failed raised."""
         with self._lock:
-            raise_first(self._each(lambda table: _caught(table.close), self._tables.values()))
+            raise_first(self._each(lambda table: caught(table.close), self._tables.values()))
 
 
-def _caught(call: Callable[[], None]) -> MeasureFSError | None:
+def _make_durable(table: TsTable, epoch: int | None) -> None:
+    try:
+        table.flush(epoch)
+    except FencedError:
+        raise
+    except FileSystemError as error:
+        raise NotDurableError(
+            "make durable",
+            table.root,
+            f"{error}; the rows are stored, readable and kept in memory, and it will be tried again by itself; "
+            "call flush() to wait for it",
+            error.errno,
+        ) from error
+
+
+def caught(call: Callable[[], None]) -> MeasureFSError | None:
+    """Make a call and return the error it raised, if any, to make the other calls before `raise_first`."""
     try:
         call()
     except MeasureFSError as error:

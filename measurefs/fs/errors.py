@@ -109,6 +109,10 @@ class FlushError(FileSystemError):
     code = Code.FLUSH
 
 
+class NotDurableError(FlushError):
+    """Rows are stored and readable, but not durable yet; that is tried again by itself, and by every `flush`."""
+
+
 class CloseError(FileSystemError):
     """The file could not be closed."""
 

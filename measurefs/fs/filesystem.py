@@ -124,10 +124,11 @@ class LockFile(abc.ABC):
     path : str
         What was locked.
     token : int
-        A number that grows with every acquisition ever made of this path, from 1.
+        A number that grows with every acquisition ever made of this path, from 1; unless somebody deletes or
+        overwrites the file that counts them.
     clean : bool
-        Whether the holder before this one released the lock by `close`, or there was none. False where
-        the backend cannot tell: the caller then treats its predecessor as crashed.
+        Whether the holder before this one released the lock by ``close(clean=True)``, or there was none.
+        False where the backend cannot tell: the caller then treats its predecessor as crashed.
     """
 
     path: str
@@ -145,8 +146,21 @@ class LockFile(abc.ABC):
         """
 
     @abc.abstractmethod
-    def close(self) -> None:
-        """Release the lock. Twice is harmless."""
+    def close(self, *, clean: bool = True) -> None:
+        """Release the lock, so that the next to take it need not wait. Twice is harmless.
+
+        Parameters
+        ----------
+        clean : bool
+            What the next holder's ``clean`` is to be. Pass false where something written under the lock may
+            still take effect, as a request that timed out can.
+
+        Raises
+        ------
+        FileSystemError
+            The lock could not be marked released. It is let go all the same: the next holder finds ``clean``
+            false, and may have to wait as after this one's death.
+        """
 
     def __enter__(self) -> Self:
         return self

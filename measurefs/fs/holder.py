@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import socket
+from typing import Self
 
 import msgspec
 
@@ -23,7 +24,9 @@ class LockHolder(msgspec.Struct, frozen=True):
     since : str
         When it took the lock, by its own clock (ISO 8601, UTC).
     released : bool
-        Whether it let go in good order.
+        Whether it let go.
+    unfinished : bool
+        Whether it did so although something it had written may still take effect.
     """
 
     token: int
@@ -31,12 +34,22 @@ class LockHolder(msgspec.Struct, frozen=True):
     pid: int
     since: str
     released: bool = False
+    unfinished: bool = False
 
     @classmethod
     def here(cls, token: int) -> LockHolder:
         """Describe this process as the holder of a token."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         return cls(token, socket.gethostname(), os.getpid(), now)
+
+    @property
+    def left_clean(self) -> bool:
+        """Whether it let go, and nothing of it can take effect any more."""
+        return self.released and not self.unfinished
+
+    def leaving(self, *, clean: bool) -> Self:
+        """Return what to write into the lock file on `LockFile.close`."""
+        return msgspec.structs.replace(self, released=True, unfinished=not clean)
 
     def encode(self) -> bytes:
         """Return the holder as JSON."""

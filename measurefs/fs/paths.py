@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote
 
 from measurefs.fs.errors import InvalidPathError
@@ -56,13 +57,21 @@ def basename(path: str) -> str:
     return path.rpartition("/")[2]
 
 
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
+
+
 def escape(name: str) -> str:
     """Turn any name a user may choose into one plain path component; `unescape` reverses it.
 
-    Percent-encoding as in RFC 3986. A leading dot is encoded too, so that no name hides or escapes.
+    Percent-encoding as in RFC 3986. Encoded as well are a leading dot, so that no name hides or escapes, and what
+    Windows gives a meaning of its own: a trailing dot or space, and the names of devices.
     """
     quoted = quote(name, safe=" +=@,")
-    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
+    if quoted.startswith(".") or _DEVICE.match(quoted):
+        quoted = f"%{ord(quoted[0]):02X}{quoted[1:]}"
+    if quoted.endswith((".", " ")):
+        quoted = f"{quoted[:-1]}%{ord(quoted[-1]):02X}"
+    return quoted
 
 
 def unescape(component: str) -> str:

@@ -19,11 +19,13 @@ from measurefs.part.chunks import decode_chunks, fetch_chunks
 from measurefs.part.fetch import Fetch, Range, together
 from measurefs.part.index import TIME, VERSION, Meta, Page, decode_page
 from measurefs.part.metadata import (
+    COMPACT_SUFFIX,
     META,
     METADATA,
     PRIMARY,
     SERIES,
     TIMESTAMPS,
+    Header,
     PartMetadata,
     StoredColumn,
     check_format,
@@ -46,6 +48,12 @@ class FilePart(Part):
         From the snapshot, or from `read_metadata`.
     run : callable
         ``map``, or an executor's, to decode chunks in parallel.
+
+    Attributes
+    ----------
+    path : str
+    kinds, section_of : list
+        The type and the section of each column of its chunk tables: time, version, then its own.
     """
 
     def __init__(self, root: str, metadata: PartMetadata, run: Mapper[Any, Any] = map) -> None:
@@ -58,8 +66,8 @@ class FilePart(Part):
         self._run = run
         columns = [stored.column for stored in metadata.columns]
         self._position = {column.name: place for place, column in enumerate(columns, start=VERSION + 1)}
-        self._kinds = [ColumnType.INT64, ColumnType.INT64, *(column.type for column in columns)]
-        self._section_of = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in columns)]
+        self.kinds = [ColumnType.INT64, ColumnType.INT64, *(column.type for column in columns)]
+        self.section_of = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in columns)]
         self._section_numbers = column_sections(columns)
         self._meta: Meta | None = None
         self._pages: dict[int, Page] = {}
@@ -68,10 +76,20 @@ class FilePart(Part):
     def locate(self, section: str, offset: int, size: int) -> Range:
         """Return where a run of bytes of a section lies in the part's files."""
         piece = self.metadata.sections.get(section)
-        if piece is None or offset < 0 or offset + size > piece.size:
+        offset, size = int(offset), int(size)  # those of arrays overflow
+        if piece is None or min(offset, size) < 0 or offset + size > piece.size:
             raise CorruptionError(self.path, f"its index points outside the section {section}")
         path = self.path if self.metadata.compact else join(self.path, section)
         return path, piece.offset + offset, size
+
+    def column_name(self, column: int) -> str:
+        """Return the name of a column of its chunk tables."""
+        known = ("time", "version")
+        return known[column] if column <= VERSION else self.metadata.columns[column - VERSION - 1].column.name
+
+    def dictionary(self, column: int) -> pa.Array | None:
+        """Return the dictionary of a column, None if it has none or it is not loaded."""
+        return self._dictionaries.get(column)
 
     def blocks(self, scan: Scan) -> Fetch[Blocks]:
         """Find the wanted blocks; reads the index where it is not known yet."""
@@ -82,11 +100,11 @@ class FilePart(Part):
         """Read the wanted rows: the index where it is not known yet, then all chunks at once."""
         columns = {name: self._position[name] for name in scan.columns if name in self._position}
         wanted = [TIME, VERSION, *columns.values()]
-        selection, _ = yield from together(self._select(scan), self._load_dictionaries(wanted))
+        selection, _ = yield from together(self._select(scan), self.load_dictionaries(wanted))
         if selection is None or not selection.wanted.any():
             return self._no_rows(list(columns))
-        chunks = yield from fetch_chunks(selection.chunks, wanted, self._section_of, self.locate)
-        kinds = {column: self._kinds[column] for column in wanted}
+        chunks = yield from fetch_chunks(selection.chunks, wanted, self.section_of, self.locate)
+        kinds = {column: self.kinds[column] for column in wanted}
         decoded = decode_chunks(chunks, kinds, self._dictionaries, self._run)
         return self._assemble(selection, scan, columns, decoded)
 
@@ -105,11 +123,12 @@ class FilePart(Part):
         return rows if keep is None else rows.take(np.flatnonzero(keep))
 
     def _select(self, scan: Scan) -> Fetch[Selection | None]:
-        meta = yield from self._load_meta()
+        meta = yield from self.load_meta()
         pages = yield from self._load_pages(meta, wanted_pages(meta, scan))
         return select(pages, scan) if pages else None
 
-    def _load_meta(self) -> Fetch[Meta]:
+    def load_meta(self) -> Fetch[Meta]:
+        """Load the list of pages, unless it is."""
         if self._meta is None:
             piece = self.metadata.sections[META]
             wanted = self.locate(META, 0, piece.size)
@@ -120,15 +139,24 @@ class FilePart(Part):
 
     def _load_pages(self, meta: Meta, numbers: Sequence[int]) -> Fetch[list[Page]]:
         missing = [number for number in numbers if number not in self._pages]
-        ranges: list[Range] = []
-        for number in missing:
-            ranges.append(self.locate(PRIMARY, meta.primary_offset[number], meta.primary_size[number]))
-            ranges.append(self.locate(SERIES, meta.series_offset[number], meta.series_size[number]))
+        ranges = [one for number in missing for one in self._page_ranges(meta, number)]
         data = (yield ranges) if ranges else []
         for place, number in enumerate(missing):
             pair = slice(2 * place, 2 * place + 2)
             self._pages[number] = self._decode_page(meta, number, ranges[pair], data[pair])
         return [self._pages[number] for number in numbers]
+
+    def load_page(self, meta: Meta, number: int) -> Fetch[Page]:
+        """Load one page of the index, and do not keep it."""
+        ranges = self._page_ranges(meta, number)
+        data = yield ranges
+        return self._decode_page(meta, number, ranges, data)
+
+    def _page_ranges(self, meta: Meta, number: int) -> list[Range]:
+        return [
+            self.locate(PRIMARY, meta.primary_offset[number], meta.primary_size[number]),
+            self.locate(SERIES, meta.series_offset[number], meta.series_size[number]),
+        ]
 
     def _decode_page(self, meta: Meta, number: int, ranges: list[Range], data: list[bytes]) -> Page:
         checks = (meta.primary_check, meta.series_check)
@@ -138,9 +166,10 @@ class FilePart(Part):
         page, entities = data
         return decode_page(page, entities, self.metadata.entity, self._section_numbers, ranges[0][0])
 
-    def _load_dictionaries(self, wanted: Sequence[int]) -> Fetch[None]:
+    def load_dictionaries(self, wanted: Sequence[int]) -> Fetch[None]:
+        """Load the dictionaries of columns, unless they are."""
         missing: list[tuple[int, StoredColumn]] = []
-        for column in wanted[VERSION + 1 :]:
+        for column in (each for each in wanted if each > VERSION):
             stored = self.metadata.columns[column - VERSION - 1]
             if stored.dictionary is not None and column not in self._dictionaries:
                 missing.append((column, stored))
@@ -180,10 +209,12 @@ def read_metadata(fs: FileSystem, path: str) -> PartMetadata:
     UnsupportedStoreError
         A newer release wrote it.
     """
-    data = _read_trailer(fs, path) if path.endswith(".part") else fs.read(join(path, METADATA))
-    metadata = unseal(data, PartMetadata, path)
-    check_format(metadata.format, path)
-    return metadata
+    compact = path.endswith(COMPACT_SUFFIX)
+    if not compact:
+        path = join(path, METADATA)
+    data = _read_trailer(fs, path) if compact else fs.read(path)
+    check_format(unseal(data, Header, path).format, path)
+    return unseal(data, PartMetadata, path)
 
 
 def _read_trailer(fs: FileSystem, path: str) -> bytes:

@@ -20,6 +20,7 @@ from measurefs.codec.columns import Chunk
 from measurefs.codec.numbers import default_encoding
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
+from measurefs.part.blocks import MAX_BLOCK_ROWS
 from measurefs.part.series import SeriesTable
 
 PAGE_BLOCKS = 64
@@ -63,9 +64,8 @@ class Meta:
     @classmethod
     def decode(cls, data: bytes, path: str) -> Meta:
         """Read what `encode` wrote; raises `CorruptionError`."""
-        arrays = unpack_arrays(data, path)
-        names = {field.name for field in dataclasses.fields(cls)}
-        if arrays.keys() != names or len({len(array) for array in arrays.values()}) > 1:
+        arrays = _typed(unpack_arrays(data, path), _META, path)
+        if len({len(array) for array in arrays.values()}) > 1:
             raise CorruptionError(path, "its list of pages has an unknown form")
         return cls(**arrays)
 
@@ -76,6 +76,19 @@ class Meta:
         ids, others = columns[:2], columns[2:]
         arrays: list[Array] = [np.array(column, np.uint64) for column in ids]
         return cls(*arrays, *(np.array(column, np.int64) for column in others))
+
+
+_META = {
+    field.name: "<u8" if field.name in {"first_id", "last_id"} else "<i8"
+    for field in dataclasses.fields(Meta)
+}
+
+
+def _typed(arrays: dict[str, Array], types: Mapping[str, str], path: str) -> dict[str, Array]:
+    """Return the arrays of a bundle if they are those that were written, each of its type."""
+    if {name: array.dtype.str for name, array in arrays.items()} != types:
+        raise CorruptionError(path, "an index has other arrays than it must")
+    return arrays
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +123,23 @@ class Page:
     low: npt.NDArray[np.int64]
     high: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
+
+
+_PAGE = {
+    "ids": "<u8",
+    "block_series": "<i4",
+    "block_rows": "<u4",
+    "block_min": "<i8",
+    "block_span": "<i8",
+    "primary_blocks": "<u4",
+    "sizes": "<u4",
+    "checks": "<u4",
+    "nulls": "<u4",
+    "low": "<i8",
+    "high": "<i8",
+    "section_starts": "<i8",
+}
+_STATISTICS = ("sizes", "checks", "nulls", "low", "high")
 
 
 def encode_page(
@@ -175,7 +205,7 @@ def decode_page(
         The page and its entities do not agree, or its arrays do not.
     """
     try:
-        arrays = unpack_arrays(data, path)
+        arrays = _typed(unpack_arrays(data, path), _PAGE, path)
         found = _decode_entities(entities, len(arrays["ids"]), entity, path)
         return _decode_page(arrays, SeriesTable(arrays["ids"], found), np.array(sections))
     except (KeyError, ValueError, IndexError) as error:
@@ -190,15 +220,24 @@ def _decode_page(arrays: Mapping[str, Array], series: SeriesTable, sections: Arr
     primary_blocks = arrays["primary_blocks"].astype(np.int64)
     if len(primary_blocks) != len(sizes) or primary_blocks.sum() != len(block_series):
         raise ValueError("counts differ")
+    for names in (("block_series", "block_rows", "block_min", "block_span"), _STATISTICS):
+        if len({len(arrays[name]) for name in names}) > 1:
+            raise ValueError(f"the arrays {', '.join(names)} differ in length")
+    if len(arrays["section_starts"]) != sections.max() + 1:
+        raise ValueError("it tells of other sections")
     if len(block_series) and not (block_series.min() >= 0 and block_series.max() < len(series)):
         raise ValueError("a block names no series")
+    block_rows = arrays["block_rows"].astype(np.int64)
+    block_primary = np.repeat(np.arange(len(primary_blocks)), primary_blocks)
+    if np.bincount(block_primary, block_rows).max(initial=0) > MAX_BLOCK_ROWS:
+        raise ValueError(f"a primary block has more than {MAX_BLOCK_ROWS} rows")
     return Page(
         series=series,
         block_series=block_series,
-        block_rows=arrays["block_rows"].astype(np.int64),
+        block_rows=block_rows,
         block_min=block_min,
         block_max=block_min + arrays["block_span"],
-        block_primary=np.repeat(np.arange(len(primary_blocks)), primary_blocks),
+        block_primary=block_primary,
         sizes=sizes,
         checks=arrays["checks"].astype(np.int64).reshape(shape),
         nulls=arrays["nulls"].astype(np.int64).reshape(shape),

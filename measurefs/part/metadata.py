@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 import pyarrow as pa
 
@@ -36,7 +38,11 @@ def part_name(part_id: int) -> str:
     return f"{part_id:016x}"
 
 
-class Column(msgspec.Struct, frozen=True):
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Time = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tag or a field.
 
     Attributes
@@ -62,15 +68,15 @@ class Column(msgspec.Struct, frozen=True):
         return FIELDS if self.family is None else family_directory(self.family)
 
 
-class Piece(msgspec.Struct, frozen=True):
+class Piece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A checksummed run of bytes in a section."""
 
-    offset: int
-    size: int
+    offset: Count
+    size: Count
     checksum: int
 
 
-class StoredColumn(msgspec.Struct, frozen=True):
+class StoredColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A column as this part holds it: itself, and where its dictionary lies if it has one."""
 
     column: Column
@@ -102,20 +108,26 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         `FORMAT_VERSION` when it was written.
     """
 
-    id: int
-    rows: int
-    blocks: int
-    primary_blocks: int
-    series: int
-    min_time: int
-    max_time: int
-    compressed_bytes: int
-    uncompressed_bytes: int
+    id: Count
+    rows: Count
+    blocks: Count
+    primary_blocks: Count
+    series: Count
+    min_time: Time
+    max_time: Time
+    compressed_bytes: Count
+    uncompressed_bytes: Count
     entity: dict[str, ColumnType]
     columns: list[StoredColumn]
     sections: dict[str, Piece]
     compact: bool
     format: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if META not in self.sections:
+            raise ValueError(f"the part has no {META}")
+        if any(piece.offset + piece.size > self.compressed_bytes for piece in self.sections.values()):
+            raise ValueError("a section lies outside the part")
 
     @property
     def name(self) -> str:
@@ -125,6 +137,12 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def arrow_types(self) -> dict[str, pa.DataType]:
         """Return the Arrow types of its columns."""
         return {stored.column.name: stored.column.type.arrow for stored in self.columns}
+
+
+class Header(msgspec.Struct):
+    """What any release can read of a document: which format it has."""
+
+    format: int
 
 
 def check_format(version: int, path: str) -> None:

@@ -80,6 +80,11 @@ def select(pages: Sequence[Page], scan: Scan) -> Selection:
     return Selection(Blocks(series, codes, rows, low, high), wanted, ChunkTable(primary_rows, *tables))
 
 
+def chunk_table(page: Page) -> ChunkTable:
+    """Return all chunks of a page."""
+    return ChunkTable(_rows_of_primary_blocks(page), page.offsets, page.sizes, page.checks, page.nulls)
+
+
 Choice = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 

@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from measurefs.codec.types import ColumnType
-from measurefs.fs.errors import SchemaError
+from measurefs.fs.errors import CorruptionError, NotExistError, ReadError, SchemaError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import fetch, together
 from measurefs.part.part import Part, Scan
 from measurefs.part.rows import Rows, concat_rows, sort_rows
+from measurefs.part.verify import file_damage
 from measurefs.query.where import Condition
 
 Order = Literal["time", "-time", "series"]
 ORDERS: tuple[Order, ...] = ("time", "-time", "series")
+OnCorrupt = Literal["error", "skip"]
+ON_CORRUPT: tuple[OnCorrupt, ...] = ("error", "skip")
 TIME = "time"
 VERSION = "version"
 TIME_TYPE = pa.timestamp("ns", tz="UTC")
@@ -90,7 +93,9 @@ Group = Sequence[Sequence[Part]]
 """The parts of the tables that cover one span of time, in order of arrival within each table."""
 
 
-def read(fs: FileSystem, groups: Sequence[Group], query: Query) -> Iterator[pa.RecordBatch]:
+def read(
+    fs: FileSystem, groups: Sequence[Group], query: Query, skipped: list[CorruptionError] | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield the result's rows.
 
     Parameters
@@ -98,17 +103,22 @@ def read(fs: FileSystem, groups: Sequence[Group], query: Query) -> Iterator[pa.R
     groups : sequence of groups of parts
         For consecutive spans of time that do not overlap, the earliest first.
     query : Query
+    skipped : list of CorruptionError, optional
+        Go on without damaged parts, and add to it, once each, why they are left out.
 
     Raises
     ------
     CorruptionError
-        A part is damaged.
+        A part is damaged, and that is not to be skipped.
     """
     left = query.limit
     for parts in _waves(groups, query):
         if left == 0:
             return
-        batch = _to_batch(_order(_read_rows(fs, parts, query), query), query)
+        rows = _read_rows(fs, parts, query, skipped)
+        if rows is None:
+            continue
+        batch = _to_batch(_order(rows, query), query)
         if query.condition.expression is not None:
             batch = batch.filter(query.condition.expression)
         batch = batch.select(list(query.names)).slice(0, left)
@@ -134,14 +144,41 @@ def _waves(groups: Sequence[Group], query: Query) -> Iterator[list[Part]]:
         yield wave
 
 
-def _read_rows(fs: FileSystem, parts: Sequence[Part], query: Query) -> Rows:
+def _read_rows(
+    fs: FileSystem, parts: Sequence[Part], query: Query, skipped: list[CorruptionError] | None
+) -> Rows | None:
+    """Read the rows of a wave; None if all of its parts are left out."""
     names = query.needed()
     scan = Scan(query.start, query.end, names, query.condition.series)
-    found: list[Rows] = fetch(fs, together(*(part.read(scan) for part in parts)))
+    found = _read_parts(fs, parts, scan, skipped)
+    if not found:
+        return None
     types = {name: query.columns[name].arrow for name in names}
     rows = sort_rows(concat_rows(found, types))
     keep = query.condition.rows(rows.columns, len(rows))
     return rows if keep is None or keep.all() else rows.take(np.flatnonzero(keep))
+
+
+def _read_parts(
+    fs: FileSystem, parts: Sequence[Part], scan: Scan, skipped: list[CorruptionError] | None
+) -> list[Rows]:
+    """Read each part at once and whole, as far as it is wanted: there is never half of one in a result."""
+    try:
+        return list(fetch(fs, together(*(part.read(scan) for part in parts))))
+    except (CorruptionError, NotExistError, ReadError):
+        if skipped is None:
+            raise
+    found: list[Rows] = []
+    for part in parts:
+        try:
+            found.append(fetch(fs, part.read(scan)))
+        except (CorruptionError, NotExistError, ReadError) as error:
+            damage = error if isinstance(error, CorruptionError) else file_damage(fs, part)
+            if damage is None:
+                raise
+            if str(damage) not in map(str, skipped):
+                skipped.append(damage)
+    return found
 
 
 def _order(rows: Rows, query: Query) -> Rows:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from measurefs.fs.errors import ClosedError
+from measurefs.fs.errors import ClosedError, CorruptionError
+from measurefs.fs.process import ProcessGuard
 from measurefs.table.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class QueryResult:
         Yields record batches, anew with each call.
     snapshots : sequence of Snapshot
         Pinned for it; it releases them.
+    skipped : list of CorruptionError, optional
+        What reading adds to.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+    skipped : list of CorruptionError
+        Of a query with ``on_corrupt="skip"``: one for each part (or snapshot, or table) that was found damaged and
+        left out, with its path and offset. Complete when all was read; what a query does not need it does not look at.
     """
 
     def __init__(
@@ -38,10 +48,13 @@ class QueryResult:
         schema: pa.Schema,
         read: Callable[[], Iterator[pa.RecordBatch]],
         snapshots: Sequence[Snapshot],
+        skipped: list[CorruptionError] | None = None,
     ) -> None:
         self.schema = schema
+        self.skipped = [] if skipped is None else skipped
         self._read = read
-        self._release = weakref.finalize(self, _drop, list(snapshots))
+        self._guard = ProcessGuard()
+        self._release = weakref.finalize(self, _drop, list(snapshots), self._guard)
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Return the rows in record batches, read as they are taken.
@@ -49,10 +62,11 @@ class QueryResult:
         Raises
         ------
         ClosedError
-            The result was closed.
+            The result was closed, or comes from the process that this one was forked from.
         CorruptionError
             A part is damaged.
         """
+        self._check_process()
         if not self._release.alive:
             raise ClosedError("this result was closed; make the query again")
         return self._batches()
@@ -60,6 +74,10 @@ class QueryResult:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for batch in self._read():
             yield pa.record_batch(batch.columns, schema=self.schema)
+            self._check_process()
+
+    def _check_process(self) -> None:
+        self._guard.check("this result")
 
     def to_reader(self) -> pa.RecordBatchReader:
         """Return the rows as an Arrow reader, which reads as it goes."""
@@ -98,6 +116,8 @@ class QueryResult:
         self.close()
 
 
-def _drop(snapshots: Sequence[Snapshot]) -> None:
+def _drop(snapshots: Sequence[Snapshot], guard: ProcessGuard) -> None:
+    if not guard.at_home:  # what was pinned is pinned in the parent, and its locks may be held for ever here
+        return
     for snapshot in snapshots:
         snapshot.drop()

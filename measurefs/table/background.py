@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from measurefs.fs.process import ProcessGuard
+
 
 class Steppable(Protocol):
     """Something with work of its own."""
@@ -21,6 +23,7 @@ class Background:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
+        self._guard = ProcessGuard()
         self._thread: threading.Thread | None = None
 
     def add(self, table: Steppable) -> None:
@@ -33,7 +36,9 @@ class Background:
         self._wake.set()
 
     def remove(self, table: Steppable) -> None:
-        """Step this table no more; a step under way may still end."""
+        """Step this table no more; a step under way may still end. Nothing is to be done in a forked child."""
+        if not self._guard.at_home:
+            return
         with self._lock:
             if table in self._tables:
                 self._tables.remove(table)

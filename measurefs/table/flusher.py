@@ -61,6 +61,9 @@ class Flusher:
         The epoch of the last committed snapshot; 0 if there is none.
     durable : int
         Every row introduced up to this epoch is durable.
+    certain : bool
+        Whether the last commit tried has succeeded. If not, its snapshot may still appear: a request that timed
+        out can take effect later.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Flusher:
     ) -> None:
         self.schema = schema
         self.committed = self.durable = committed.epoch if committed else 0
+        self.certain = True
         self._committed_parts = [part.id for part in committed.parts] if committed else None
         self._fs = fs
         self._root = root
@@ -176,6 +180,7 @@ class Flusher:
             numbers = [part.id for part in parts]
             if numbers == self._committed_parts:
                 return
+            self.certain = False
             try:
                 self._write_snapshot(
                     SnapshotRecord(snapshot.epoch, self.committed, self._runtime.now(), parts)
@@ -186,6 +191,7 @@ class Flusher:
                 self._introducer.introduce(lambda current, _: current.parts)
                 raise
             self._lock.check()
+            self.certain = True
             self.committed, self._committed_parts = snapshot.epoch, numbers
 
     def _write_snapshot(self, record: SnapshotRecord) -> None:

@@ -7,6 +7,7 @@ files.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from measurefs.fs.errors import NotExistError
@@ -64,11 +65,12 @@ class GarbageCleaner:
         self._lock = lock
         self._keep = keep_snapshots
         self._grace = grace
+        self._cleaning = threading.Lock()
         self._unnamed_since: dict[str, float] = {}
         self._named_by: dict[int, frozenset[int]] = {}
 
     def clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
-        """Collect once and return the names of what was removed.
+        """Collect once and return the names of what was removed; callers from several threads take turns.
 
         Nothing of this is needed for correctness, and whatever fails is tried again by the next call. Parts
         are judged only after every remaining snapshot was read.
@@ -90,6 +92,10 @@ class GarbageCleaner:
         FencedError
             The lock was lost; nothing was removed.
         """
+        with self._cleaning:
+            return self._clean(committed, in_use, now)
+
+    def _clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
         self._lock.check()
         entries = list_table(self._fs, self._root)
         epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from measurefs.fs.errors import CorruptionError, NotExistError
 from measurefs.fs.filesystem import DirEntry, FileSystem
@@ -35,25 +37,32 @@ class Recovered:
     damaged: list[CorruptionError]
 
 
-def recover(fs: FileSystem, root: str) -> Recovered:
+def recover(fs: FileSystem, root: str, *, whole: bool = True) -> Recovered:
     """Find the newest intact snapshot: one listing, and one read for each snapshot looked at.
 
     Where a writer collects the snapshot between the listing and the read, the listing is made again.
 
+    Parameters
+    ----------
+    whole : bool
+        Whether all that the snapshot names must be there. If not, the record is without what is missing, and
+        `damaged` names that too.
+
     Raises
     ------
     CorruptionError
-        Parts are there but no readable snapshot, or the snapshot names parts that are missing or cut short.
+        Parts are there but no readable snapshot, or the snapshot names parts that are missing or cut short, or newer
+        snapshots are damaged and only these can have named some of the parts.
     UnsupportedStoreError
         A newer release wrote the table.
     """
     for _ in range(_LISTINGS):
         with contextlib.suppress(NotExistError):
-            return _recover(fs, root)
-    return _recover(fs, root)
+            return _recover(fs, root, whole=whole)
+    return _recover(fs, root, whole=whole)
 
 
-def _recover(fs: FileSystem, root: str) -> Recovered:
+def _recover(fs: FileSystem, root: str, *, whole: bool) -> Recovered:
     entries = {entry.name: entry for entry in list_table(fs, root)}
     epochs = sorted((epoch for name in entries if (epoch := snapshot_epoch(name)) is not None), reverse=True)
     parts = [number for name in entries if (number := part_id(name)) is not None]
@@ -65,14 +74,33 @@ def _recover(fs: FileSystem, root: str) -> Recovered:
         except CorruptionError as error:
             damaged.append(error)
             continue
-        check_parts(record, entries, root)
-        return Recovered(record, newest, damaged)
+        missing = missing_parts(record, entries, root)
+        if whole and missing:
+            raise next(iter(missing.values()))
+        if whole and damaged:
+            _check_covers(record, parts, damaged[0])
+        there = [part for part in record.parts if part.name not in missing]
+        record = msgspec.structs.replace(record, parts=there)
+        return Recovered(record, newest, [*damaged, *missing.values()])
     if parts or damaged:
         raise CorruptionError(
             root,
             f"it has {len(parts)} parts but no readable snapshot that names them; run 'measurefs repair'",
         ) from (damaged[0] if damaged else None)
     return Recovered(None, newest, damaged)
+
+
+def _check_covers(record: SnapshotRecord, parts: Iterable[int], damage: CorruptionError) -> None:
+    """Raise unless a snapshot names every part that a newer, damaged one can have named."""
+    known = {part.id for part in record.parts}
+    lost = [number for number in parts if number > record.epoch and number not in known]
+    if lost:
+        raise CorruptionError(
+            damage.path,
+            f"{damage.reason}; {len(lost)} parts written since the snapshot before it are named by no other; "
+            "run 'measurefs repair' to take them in",
+            damage.offset,
+        ) from damage
 
 
 def list_table(fs: FileSystem, root: str) -> list[DirEntry]:
@@ -84,25 +112,32 @@ def list_table(fs: FileSystem, root: str) -> list[DirEntry]:
 
 
 def read_snapshot(fs: FileSystem, root: str, epoch: int) -> SnapshotRecord:
-    """Read and check one snapshot's file."""
+    """Read and check one snapshot's file; twice if it seems damaged, since the reading may have been at fault."""
     name = snapshot_name(epoch)
     path = join(root, name)
+    with contextlib.suppress(CorruptionError):
+        return SnapshotRecord.decode(fs.read(path), path, name)
     return SnapshotRecord.decode(fs.read(path), path, name)
 
 
-def check_parts(record: SnapshotRecord, entries: Mapping[str, DirEntry], root: str) -> None:
-    """Raise `CorruptionError` if a part that the snapshot names is not in the listing, or not whole there."""
-    for part in record.parts:
-        reason = _missing(part, entries.get(part.name))
-        if reason is not None:
-            raise CorruptionError(
-                join(root, part.name),
-                f"snapshot {record.epoch:016x} names it with {part.rows} rows, but {reason}; "
-                "restore it from a backup, or run 'measurefs repair' to go on without it",
-            )
+def missing_parts(
+    record: SnapshotRecord, entries: Mapping[str, DirEntry], root: str
+) -> dict[str, CorruptionError]:
+    """Return the parts that the snapshot names and the listing lacks, or does not have whole."""
+    reasons = {part.name: missing_reason(part, entries.get(part.name)) for part in record.parts}
+    return {
+        part.name: CorruptionError(
+            join(root, part.name),
+            f"snapshot {record.epoch:016x} names it with {part.rows} rows, but {reason}; "
+            "restore it from a backup, or run 'measurefs repair' to go on without it",
+        )
+        for part in record.parts
+        if (reason := reasons[part.name]) is not None
+    }
 
 
-def _missing(part: PartMetadata, entry: DirEntry | None) -> str | None:
+def missing_reason(part: PartMetadata, entry: DirEntry | None) -> str | None:
+    """Return why a part is not what its listing should be, None if by that it is there."""
     if entry is None:
         return "it is missing"
     if entry.is_dir == part.compact:

@@ -13,7 +13,7 @@ from measurefs.codec.sealed import seal, unseal
 from measurefs.fs.errors import CorruptionError
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
-from measurefs.part.metadata import FORMAT_VERSION, PartMetadata, check_format
+from measurefs.part.metadata import FORMAT_VERSION, Header, PartMetadata, check_format
 from measurefs.part.part import Part
 from measurefs.table.epochs import snapshot_epoch
 
@@ -63,12 +63,8 @@ class SnapshotRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return record
 
 
-class _Format(msgspec.Struct):
-    format: int
-
-
-class _Header(_Format):
-    parts: list[_Format] = []
+class _Header(Header):
+    parts: list[Header] = msgspec.field(default_factory=list)
 
 
 _dropped: collections.deque[Snapshot] = collections.deque()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any, Self
 
 from measurefs.fs.errors import (
@@ -11,26 +13,23 @@ from measurefs.fs.errors import (
     ClosedError,
     CorruptionError,
     FencedError,
-    LockError,
     PermissionError_,
 )
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
-from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.rows import Rows, sort_rows
 from measurefs.table.background import Background
-from measurefs.table.epochs import MAX_TOKEN, first_epoch, token_of
+from measurefs.table.epochs import first_epoch
 from measurefs.table.flusher import Flusher, TableSchema
 from measurefs.table.garbage import GarbageCleaner
 from measurefs.table.introducer import Introducer
+from measurefs.table.lock import take_lock
 from measurefs.table.memory import MemoryBudget
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.recovery import Recovered, recover, set_aside
 from measurefs.table.snapshot import Snapshot
 
-LOCK = "LOCK"
-_RELOCKS = 10_000
 _BACKOFF = (0.1, 10.0)
 
 
@@ -94,6 +93,8 @@ class TsTable:
         self._schema = schema
         self._process = os.getpid()
         self._closed = self._closing = False
+        self._admissions = threading.Condition()
+        self._admitted = 0
         self._fenced: FencedError | None = None
         self._lock: LockFile | None = None
         self._flusher: Flusher | None = None
@@ -118,37 +119,18 @@ class TsTable:
 
     def _open_for_writing(self) -> Introducer:
         make_durable_dir(self.fs, self.root)
-        self._lock, recovered = self._take_lock()
+        found: list[Recovered] = []
+
+        def newest() -> int:
+            found[:] = [recover(self.fs, self.root)]
+            return found[0].newest
+
+        self._lock = take_lock(self.fs, self.root, newest)
         try:
-            return self._start_writing(self._lock, recovered)
+            return self._start_writing(self._lock, found[0])
         except BaseException:
-            self._lock.close()
+            self._lock.close(clean=False)  # a commit of ours may be under way, and a fence still missing
             raise
-
-    def _take_lock(self) -> tuple[LockFile, Recovered]:
-        """Take the lock until its token is greater than that of all that was ever published here.
-
-        It is at once, unless somebody removed the lock file, and with it the memory of the tokens given out.
-        """
-        path = join(self.root, LOCK)
-        for _ in range(_RELOCKS):
-            lock = self.fs.create_lock_file(path)
-            try:
-                recovered = recover(self.fs, self.root)
-            except BaseException:
-                lock.close()
-                raise
-            if token_of(recovered.newest) < lock.token <= MAX_TOKEN:
-                return lock, recovered
-            lock.close()
-            if lock.token > MAX_TOKEN:
-                break
-        raise LockError(
-            "create_lock_file",
-            path,
-            "it counts tokens that do not fit those in use here; make sure that no writer runs, delete it, "
-            "and open again",
-        )
 
     def _start_writing(self, lock: LockFile, recovered: Recovered) -> Introducer:
         record = recovered.record
@@ -178,12 +160,13 @@ class TsTable:
         ------
         FileSystemError
             The rows in memory could not be made durable. The table stays open: free the disk or mend the
-            store and close again, or `abandon` it.
+            store and close again, or `abandon` it. From the lock: all rows are durable and the table is closed,
+            but the next to open it may have to wait (`LockFile.close`).
         """
         if self._closed:
             return
         if self._process == os.getpid() and self._flusher is not None and self._fenced is None:
-            self._closing = True
+            self._admit_no_more()
             try:
                 self.flush()
             except BaseException:
@@ -191,10 +174,19 @@ class TsTable:
                 raise
         self.abandon()
 
+    def _admit_no_more(self) -> None:
+        """Refuse writers from now on, and return when those that were admitted are done."""
+        with self._admissions:
+            self._closing = True
+            self._memory.change(0)  # wakes those who wait for room, to be refused
+            self._admissions.wait_for(lambda: not self._admitted)
+
     def abandon(self) -> None:
         """Close without making the rows in memory durable: they are lost."""
         if self._closed:
             return
+        if self._process == os.getpid():  # the threads that were admitted did not come along into a child
+            self._admit_no_more()
         self._closed = True
         self._memory.change(-self._memory_bytes)
         self._memory_bytes = 0
@@ -203,7 +195,7 @@ class TsTable:
         self._introducer.watcher.close()
         if self._lock is not None and self._flusher is not None and self._process == os.getpid():
             self._flusher.wait()
-            self._lock.close()
+            self._lock.close(clean=self._flusher.certain)
 
     def __enter__(self) -> Self:
         return self
@@ -224,8 +216,13 @@ class TsTable:
         if self._flusher is not None:
             self._flusher.schema = schema
 
-    def add(self, rows: Rows, *, arrival: bool = True, wait: bool = True) -> int:
-        """Take rows; they are visible to every reader in the process on return.
+    def add(self, rows: Rows, *, arrival: bool = True) -> int:
+        """Take rows: `take`, `admit`-ted, with the errors of both."""
+        with self.admit(rows.nbytes):
+            return self.take(rows, arrival=arrival)
+
+    def take(self, rows: Rows, *, arrival: bool = True) -> int:
+        """Take rows for which there is room, inside `admit`; every reader in the process sees them on return.
 
         Parameters
         ----------
@@ -234,31 +231,17 @@ class TsTable:
         arrival : bool
             Give the rows their order of arrival as their version; the versions they carry (all the same) are
             not looked at.
-        wait : bool
-            Wait for room in memory; false for a caller who did so (`make_ready`).
 
         Returns
         -------
         int
             The epoch at which they are visible; ``flush(epoch)`` waits until they are durable.
-
-        Raises
-        ------
-        BackpressureError
-            Memory stayed full for ``options.write_timeout``; nothing was taken.
-        FencedError
-            Another writer has taken the table over.
         """
         if len(rows) == 0:
-            self._check_writable()
             return self.epoch
-        if wait:
-            self.make_ready(rows.nbytes)
-
         ordered = sort_rows(rows)
 
         def change(snapshot: Snapshot, epoch: int) -> list[Any]:
-            self._check_not_closing()  # here, where no flush can begin between the answer and the rows
             held = ordered.with_versions(epoch) if arrival else ordered
             return snapshot.with_part(MemoryPart(epoch, held, self.options.part.block_rows))
 
@@ -268,8 +251,9 @@ class TsTable:
             self._background.wake()
         return epoch
 
-    def make_ready(self, size: int) -> None:
-        """Return when the table can take so many bytes of rows.
+    @contextlib.contextmanager
+    def admit(self, size: int) -> Iterator[None]:
+        """Wait for room for so many bytes of rows; within the block the table takes them, and does not close.
 
         Raises
         ------
@@ -279,15 +263,27 @@ class TsTable:
             It takes no more.
         """
         self._check_writable()
-        self._check_not_closing()
+        with self._admissions:
+            self._check_not_closing()
+            self._admitted += 1
+        try:
+            self._wait_for_room(size)
+            yield
+        finally:
+            with self._admissions:
+                self._admitted -= 1
+                self._admissions.notify_all()
+
+    def _wait_for_room(self, size: int) -> None:
         if self._memory.has_room(size):
             return
         if self._background is None:
             self.flush()
             return
         self._background.wake()
-        fits = self._memory.wait_for_room(size, self.options.write_timeout, lambda: self._closed)
+        fits = self._memory.wait_for_room(size, self.options.write_timeout, lambda: self._closing)
         self._check_writable()
+        self._check_not_closing()
         if not fits:
             why = f" (the last flush failed: {self._last_error})" if self._last_error else ""
             raise BackpressureError(
@@ -321,8 +317,11 @@ class TsTable:
         FileSystemError
             They could not be made durable; they stay readable, and the next flush tries again.
         FencedError
-            Another writer has taken the table over; the rows taken since then are not part of it.
+            Another writer has taken the table over; the rows taken since then are not part of it, unless that
+            writer found the snapshot whose acknowledgement this call was waiting for.
         """
+        if epoch is not None and self._flusher is not None and epoch <= self._flusher.durable:
+            return  # whatever has happened to the table since
         flusher = self._check_writable()
         try:
             flusher.flush(epoch)

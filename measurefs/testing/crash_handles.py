@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from measurefs.fs import (
     Buffer,
     FencedError,
@@ -43,7 +41,7 @@ class CrashLock(LockFile):
         left = LockHolder.decode(last) if last is not None else None
         self.path = path
         self.token = fs._tokens.get(path, 0) + 1
-        self.clean = left.released if left else self.token == 1
+        self.clean = left.left_clean if left else self.token == 1
         self._fs = fs
         self.holder = LockHolder.here(self.token)
         self._content = self.holder.encode()
@@ -64,13 +62,12 @@ class CrashLock(LockFile):
             if not self.is_held():
                 raise FencedError("check", self.path, "the lock was released or lost; open the store again")
 
-    def close(self) -> None:
+    def close(self, *, clean: bool = True) -> None:
         with self._fs._guard:
             if self.is_held():
                 with self._fs._changing("lock.close", self.path):
-                    released = msgspec.structs.replace(self.holder, released=True).encode()
                     directory = self._fs._directory_of(self.path, "close")
-                    directory.put_durably(basename(self.path), released)
+                    directory.put_durably(basename(self.path), self.holder.leaving(clean=clean).encode())
             if self._fs._locks.get(self.path) is self:
                 del self._fs._locks[self.path]
 

@@ -12,13 +12,14 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from measurefs.fs import (
     Buffer,
     CloseError,
     DeleteError,
     DirEntry,
+    ExistError,
     File,
     FileSystem,
     FileSystemError,
@@ -26,6 +27,7 @@ from measurefs.fs import (
     FlushError,
     LockError,
     LockFile,
+    NotExistError,
     OpenError,
     PermissionError_,
     ReadError,
@@ -107,6 +109,9 @@ class Fault:
         See `probability`.
     after : bool
         Whether the call takes effect before it fails: the lost acknowledgement.
+    later : bool
+        Whether the call takes effect after it failed, when `FaultFileSystem.land` says so: a request that timed
+        out, on its way. For ``write`` and ``delete_file`` (of ``write_all`` each file is a ``write``).
     error : {"io", "disk full", "permission", "time-out"} or None
         What is raised, always of the class that such a call raises; None to let it succeed after the `stall`.
     stall : Stall, optional
@@ -118,6 +123,7 @@ class Fault:
 
         Fault("sync_path")  # the first sync fails
         Fault("write", "*.snp", at=3, after=True)  # the third snapshot lands, but reports failure
+        Fault("write", "*.snp", later=True, error="time-out")  # lands when land() is called
         Fault("write*|make_dir|file.write", error="disk full", times=None)  # until heal()
         Fault("read*", probability=0.01, seed=7, times=None, error="time-out")
     """
@@ -129,6 +135,7 @@ class Fault:
     probability: float = 1.0
     seed: int = 0
     after: bool = False
+    later: bool = False
     error: ErrorKind | None = "io"
     stall: Stall | None = None
 
@@ -198,6 +205,7 @@ class FaultFileSystem(FileSystemWrapper):
         self.calls: collections.Counter[str] = collections.Counter()
         self.injected: collections.Counter[str] = collections.Counter()
         self._rules: list[_Rule] = []
+        self._under_way: list[Callable[[], Any]] = []
         self._lock = threading.Lock()
         self.add(*faults)
 
@@ -215,7 +223,31 @@ class FaultFileSystem(FileSystemWrapper):
                 rule.fault.stall.release()
 
     @contextlib.contextmanager
-    def _call(self, operation: str, *paths: str) -> Iterator[None]:
+    def calm(self) -> Iterator[None]:
+        """Let nothing go wrong within the block, and count no call for any rule: for a test that looks around."""
+        with self._lock:
+            rules, self._rules = self._rules, []
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._rules = rules + self._rules
+
+    def land(self) -> int:
+        """Let what is under way (see `Fault.later`) take effect, in its order; return how many calls that were.
+
+        As it would on a store: an exclusive write of a path that is there by now, or the deletion of one that is
+        gone, does nothing.
+        """
+        with self._lock:
+            calls, self._under_way = self._under_way, []
+        for call in calls:
+            with contextlib.suppress(ExistError, NotExistError):
+                call()
+        return len(calls)
+
+    @contextlib.contextmanager
+    def _call(self, operation: str, *paths: str, later: Callable[[], Any] | None = None) -> Iterator[None]:
         with self._lock:
             self.calls[operation] += 1
             # Every rule counts the call, also those behind the one that fires.
@@ -230,6 +262,8 @@ class FaultFileSystem(FileSystemWrapper):
             yield
         with self._lock:
             self.injected[operation] += 1
+            if fault.later and later is not None:
+                self._under_way.append(later)
         raise fault.make_error(operation, paths[0])
 
     def _open(self, operation: str, path: str, get: Callable[[str], A], drop: Callable[[A], None]) -> A:
@@ -261,15 +295,19 @@ class FaultFileSystem(FileSystemWrapper):
         return _FaultyFile(self._open("open_file", path, super().open_file, lambda file: file.close()), self)
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
-        with self._call("write", path):
-            return super().write(path, data, exclusive=exclusive)
+        def later() -> None:
+            self.wrapped.write(path, copy, exclusive=exclusive)
+
+        copy = bytes(data)
+        with self._call("write", path, later=later):
+            return super().write(path, copy, exclusive=exclusive)
 
     def read(self, path: str) -> bytes:
         with self._call("read", path):
             return super().read(path)
 
     def delete_file(self, path: str) -> None:
-        with self._call("delete_file", path):
+        with self._call("delete_file", path, later=lambda: self.wrapped.delete_file(path)):
             super().delete_file(path)
 
     def must_rm_all(self, path: str) -> None:
@@ -329,6 +367,6 @@ class _FaultyLock(LockFile):
         with self._fs._call("lock.check", self.path):
             self._wrapped.check()
 
-    def close(self) -> None:
+    def close(self, *, clean: bool = True) -> None:
         with self._fs._call("lock.close", self.path):
-            self._wrapped.close()
+            self._wrapped.close(clean=clean)

@@ -64,6 +64,14 @@ class LockRules(Suite):
             with client.create_lock_file("LOCK") as lock:
                 assert lock.clean is self.tells_clean
 
+    def test_lock_tells_an_unclean_release(self, fs: FileSystem, another: FileSystem) -> None:
+        """Who lets go with ``clean=False`` is free to be followed at once, but as after a crash."""
+        fs.create_lock_file("LOCK").close(clean=False)
+        with another.create_lock_file("LOCK") as lock:
+            assert not lock.clean
+        with fs.create_lock_file("LOCK") as lock:
+            assert lock.clean is self.tells_clean
+
     def test_lock_closed(self, fs: FileSystem, another: FileSystem) -> None:
         """A closed lock is lost for good, may be closed again, and then harms nobody."""
         lock = fs.create_lock_file("LOCK")

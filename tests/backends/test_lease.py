@@ -243,6 +243,25 @@ def test_stalled_contender_gives_way(fs: FileSystem, clock: Clock) -> None:
         assert lock.token == 4
 
 
+def test_of_two_who_saw_the_same_generation_one_gets_the_lock(fs: FileSystem) -> None:
+    class Overtaken(LeaseLocks):
+        def _until_free(self, path: str, token: int) -> Generation | None:
+            before = super()._until_free(path, token)
+            winners.append(LeaseLocks(fs).acquire(path))
+            return before
+
+    winners: list[LeaseLock] = []
+    LeaseLocks(fs).acquire(LOCK).close()
+    with pytest.raises(LockError):
+        Overtaken(fs).acquire(LOCK)
+    (winner,) = winners
+    assert stored(fs, 2).owner == winner._content.owner
+    winner.check()
+    winner.close()
+    with LeaseLocks(fs).acquire(LOCK) as lock:
+        assert (lock.token, lock.clean) == (3, True)
+
+
 def test_litter_that_cannot_be_deleted_is_no_obstacle(
     fs: FileSystem, caplog: pytest.LogCaptureFixture
 ) -> None:

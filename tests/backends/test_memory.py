@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import sys
+import threading
 import uuid
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from measurefs.backends import memory
 from measurefs.backends.memory import MemoryFileSystem
-from measurefs.fs import FencedError, LockError, NotExistError, UnsupportedStoreError, open_url
+from measurefs.fs import ExistError, FencedError, LockError, NotExistError, UnsupportedStoreError, open_url
 from measurefs.testing import FileSystemConformance
 
 
@@ -142,3 +150,46 @@ def test_the_plugin_gives_a_fresh_store(measurefs_memory):
     assert measurefs_memory.read_dir("") == []
     measurefs_memory.write("file", b"x")
     assert isinstance(measurefs_memory, MemoryFileSystem)
+
+
+def test_of_two_exclusive_writers_one_succeeds_wherever_the_first_is_interrupted():
+    """At each line of its call another thread comes in, and gets as far as it may."""
+    for line in itertools.count(1):
+        fs = MemoryFileSystem()
+        written: list[bytes] = []
+
+        def write(data: bytes, fs=fs, written=written) -> None:
+            with contextlib.suppress(ExistError):
+                fs.write("file", data, exclusive=True)
+                written.append(data)
+
+        second = threading.Thread(target=write, args=(b"second",))
+        first = threading.Thread(target=at_line, args=(line, second, lambda write=write: write(b"first")))
+        first.start()
+        first.join(30)
+        if second.ident is None:
+            break
+        second.join(30)
+        assert [fs.read("file")] == written, f"interrupted at its line {line}"
+    assert line > 5, "it was interrupted at hardly any line"
+
+
+def at_line(number: int, other: threading.Thread, call: Callable[[], None]) -> None:
+    """Make a call; at the so many-th line that it runs of the backend start another thread."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != memory.__file__:
+            return None
+        left -= event == "line"
+        if left == 0 and other.ident is None:
+            other.start()
+            other.join(0.05)  # it ends, unless it has to wait for this thread
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)

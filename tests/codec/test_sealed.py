@@ -8,16 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from measurefs.codec.sealed import seal, unseal
-from measurefs.fs import CorruptionError
+from measurefs.fs import CorruptionError, UnsupportedStoreError
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     numbers: list[int]
-
-
-class Another(msgspec.Struct, forbid_unknown_fields=True):
-    title: str
 
 
 INT64 = st.integers(-(2**63), 2**64 - 1)
@@ -65,4 +61,10 @@ def test_other_bytes_are_corruption(data):
 
 def test_a_document_of_another_kind_is_corruption():
     with pytest.raises(CorruptionError, match="unknown form"):
-        unseal(seal(Another("x")), Document, "file")
+        unseal(seal({"name": "x"}), Document, "file")
+
+
+def test_a_document_that_says_more_is_newer_and_not_damaged():
+    """Whoever took it for damaged would set it aside, and what it says with it."""
+    with pytest.raises(UnsupportedStoreError, match=r"'file'.*`colour`.*use a newer measurefs"):
+        unseal(seal({"name": "x", "numbers": [], "colour": "red"}), Document, "file")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from measurefs.testing import Fault, FaultFileSystem, SimulatedCrash
 from tests.crash.journal import Journal
+from tests.crash.leases import forget_all
 from tests.crash.oracle import PROOF, verify
 from tests.crash.run import Run
 from tests.crash.stores import STORES, Store, StrictFileSystem
@@ -19,6 +20,9 @@ Survivors = str | int
 
 WRITES = "make_dir|create_file|write|file.write|create_lock_file"
 """What a full disk refuses."""
+
+LANDING = "write|delete_file"
+"""What can take effect after it was given up."""
 
 NOT_ONE_WRITERS = {"", "m"}
 """Several processes share these directories: what is in them cannot be taken back and written anew."""
@@ -35,7 +39,9 @@ class Case:
         The operation, counted from 1.
     how : str
         Crash ``before`` or ``after`` it; it fails (``error-before``, ``error-after``), the disk is ``full``
-        from there on, or the sync ``lies`` (fails, and cannot be repeated).
+        from there on, the sync ``lies`` (fails, and cannot be repeated), or the write or deletion times out and
+        takes effect all the same, ``late`` (after the next step that succeeds) or ``last`` (after the next
+        writer has opened, written, collected and closed).
     survivors : str or int
         Of a crash; of two, with a comma.
     again : int
@@ -59,7 +65,7 @@ class Case:
 
 
 CRASHES = ("before", "after")
-FAULTS = ("error-before", "error-after", "full", "lies")
+FAULTS = ("error-before", "error-after", "full", "lies", "late", "last")
 
 
 @contextlib.contextmanager
@@ -69,6 +75,8 @@ def replayable(case: Case) -> Iterator[None]:
         yield
     except Exception as error:
         raise AssertionError(f"{type(error).__name__}: {error}\nreplay: {case}") from error
+    finally:
+        forget_all()
 
 
 def healthy(workload: str, store: str) -> tuple[FaultFileSystem, StrictFileSystem]:
@@ -188,6 +196,9 @@ def faults_of(workload: str, store: str) -> Iterator[tuple[int, str]]:
     writes = sum(fs.calls[name] for name in WRITES.split("|"))
     for at in range(1, writes + 1):
         yield at, "full"
+    for at in range(1, sum(fs.calls[name] for name in LANDING.split("|")) + 1):
+        yield at, "late"
+        yield at, "last"
     syncs = [path for operation, path in disk.trace if operation == "sync_path"]
     for at, path in enumerate(syncs, 1):
         if path not in NOT_ONE_WRITERS:
@@ -202,11 +213,19 @@ def fail(workload: str, store: str, at: int, how: str) -> tuple[Run, FaultFileSy
         disk.fail_sync(at)
     elif how == "full":
         fs.add(Fault(WRITES, at=at, times=None, error="disk full"))
+    elif how in ("late", "last"):
+        disk.strict = False  # by then what a late snapshot names may be collected
+        fs.add(Fault(LANDING, at=at, later=True, error="time-out"))
     else:
         fs.add(Fault(at=at, after=how == "error-after"))
     run = Run(STORES[store], fs)
+    run.landing = how == "late"
     WORKLOADS[workload](run)
     fs.heal()
+    if how == "last":
+        disk.break_locks()
+        recover_and_go_on(STORES[store], disk, run.journal)
+        fs.land()
     verify(STORES[store], disk.crash("none"), run.journal)
     return run, fs
 
@@ -217,8 +236,9 @@ def fail_everywhere(workload: str, store: str, counts: collections.Counter[str],
         with replayable(Case(workload, store, at, how)):
             run, fs = fail(workload, store, at, how)
             injected, surfaced = fs.injected.total() + (how == "lies"), len(run.surfaced)
-            # What fails by itself is nobody's to see, and what fails anyway needs no fault.
-            if workload != "by_itself" and injected:
+            # What fails by itself is nobody's to see (nor an old generation of a lease that could not be deleted),
+            # and what fails anyway needs no fault.
+            if workload != "by_itself" and store != "leased" and injected:
                 assert surfaced, f"nobody was told of {fs.injected}"
         counts["fault runs"] += 1
         counts["faults injected"] += injected

@@ -55,6 +55,11 @@ class Journal:
         self.pieces += added
         return added
 
+    def settle(self, found: Mapping[str, Contents]) -> None:
+        """After a death: check, and forget what did not survive it. It must never be seen again."""
+        self.check(found)
+        self.pieces = [piece for piece in self.pieces if piece.mark in found.get(piece.table, {})]
+
     def check(self, found: Mapping[str, Contents], demanded: Sequence[Piece] = ()) -> None:
         """Compare with what a store holds.
 

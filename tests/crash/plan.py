@@ -18,6 +18,7 @@ from tests.crash.campaigns import (
     fail_everywhere,
     healthy,
 )
+from tests.crash.leases import forget_all
 from tests.crash.stores import STORES
 from tests.crash.workloads import WORKLOADS
 from tests.crash.zombies import DEEDS, interrupted, pause_everywhere, paused
@@ -81,6 +82,7 @@ def run_unit(unit: Unit, counts: collections.Counter[str]) -> None:
         fail_everywhere(workload, store, counts, share)
     else:
         pause_everywhere(store, counts)
+    forget_all()
 
 
 def _points(plan: Plan, workload: str, store: str) -> list[tuple[int, str, Survivors]]:

@@ -29,6 +29,8 @@ class Run:
     ----------
     surfaced : list of MeasureFSError
         What the steps raised.
+    landing : bool
+        Whether what timed out takes effect after the next step that succeeds.
     """
 
     def __init__(self, store: Store, fs: FileSystem) -> None:
@@ -36,6 +38,7 @@ class Run:
         self.fs = fs
         self.journal = Journal()
         self.surfaced: list[MeasureFSError] = []
+        self.landing = False
         self.faulty = fs if isinstance(fs, FaultFileSystem) else None
         below = fs.innermost if isinstance(fs, FileSystemWrapper) else fs
         assert isinstance(below, CrashFileSystem)
@@ -56,7 +59,7 @@ class Run:
         failures = 0
         while True:
             try:
-                return step()
+                done = step()
             except FencedError:
                 raise
             except MeasureFSError as error:
@@ -64,6 +67,10 @@ class Run:
                     raise
                 failures += 1
                 self._suffer(error, failures, live)
+            else:
+                if self.landing and self.faulty is not None:
+                    self.faulty.land()
+                return done
 
     def _suffer(self, error: MeasureFSError, failures: int, live: Session | None) -> None:
         self.surfaced.append(error)

@@ -14,13 +14,15 @@ from measurefs.database.batch import check_batch, split
 from measurefs.database.database import _open_databases
 from measurefs.database.inputs import to_table
 from measurefs.database.measure import Measure
-from measurefs.fs import FileSystem, MeasureFSError, NotExistError, ReadOnlyFileSystem, join
+from measurefs.fs import FileSystem, MeasureFSError, NotExistError, ReadOnlyFileSystem, basename, join
 from measurefs.part.metadata import part_name
-from measurefs.table import Background, Runtime, TsTable
+from measurefs.table import Runtime, TsTable
 from measurefs.table.epochs import snapshot_epoch
 from measurefs.table.recovery import read_snapshot
 from measurefs.testing import CrashFileSystem
+from measurefs.testing.crash_handles import TEMPORARY
 from tests.crash.journal import Contents
+from tests.crash.leases import LeasedFileSystem, part_company
 from tests.table.tables import SCHEMA, Clock, batch, contents, contents_of
 
 Row = tuple[int, int, int | None]
@@ -48,6 +50,14 @@ class StrictFileSystem(CrashFileSystem):
                     f"{path} names {part.name}, which is not synced"
                 )
         return written
+
+    def break_locks(self, path=None):
+        super().break_locks(path)
+        part_company()
+
+    def _restarted(self):
+        part_company()
+        return super()._restarted()
 
 
 class Opened(abc.ABC):
@@ -120,7 +130,7 @@ class Store(abc.ABC):
 
 
 def _leftovers(fs: FileSystem, root: str, options: TableOptions) -> list[str]:
-    names = {entry.name for entry in fs.read_dir(root)} - {"LOCK"}
+    names = {entry.name for entry in fs.read_dir(root) if not entry.name.startswith("LOCK")}
     epochs = sorted(epoch for name in names if (epoch := snapshot_epoch(name)) is not None)
     named = {part.name for epoch in epochs for part in read_snapshot(fs, root, epoch).parts}
     others = {name for name in names - named if snapshot_epoch(name) is None}
@@ -147,6 +157,17 @@ class TableStore(Store):
 
     def roots(self, fs):
         return [entry.name for entry in fs.read_dir("") if entry.is_dir]
+
+
+class LeasedStore(TableStore):
+    """One table, whose lock is a lease."""
+
+    def open(self, fs):
+        return super().open(LeasedFileSystem(fs))
+
+    def leftovers(self, fs):
+        """An object store has no half-written files, so nobody removes those of this disk."""
+        return [path for path in super().leftovers(fs) if not basename(path).startswith(TEMPORARY)]
 
 
 class _OpenTable(Opened):
@@ -184,19 +205,11 @@ class _OpenTable(Opened):
         self.table.close()
 
 
-class _Unattended(Background):
-    """Drives nothing: the test does."""
-
-    def add(self, table):
-        self._tables.append(table)
-
-
 class MeasureStore(Store):
     """A measure ``m`` with a segment per day and two shards."""
 
     def open(self, fs):
-        database = open_database(fs, options=self.options, runtime=self.runtime())
-        database._background = _Unattended()
+        database = open_database(fs, options=self.options, runtime=self.runtime(), background=False)
         # A process that dies in a test is not there to close its database when the interpreter exits.
         _open_databases.discard(database)
         try:
@@ -290,8 +303,7 @@ class _OpenMeasure(Opened):
 
     def step(self):
         self.measure._runtime.monotonic.seconds += PERIOD
-        for table in self.measure._tables.writers():
-            table.step()
+        self.database.step()
 
     def contents(self):
         return _contents_of(self.measure)
@@ -308,6 +320,7 @@ STORES = {
     for store in (
         TableStore("table"),
         TableStore("wide", compact_bytes=0, keep_snapshots=1),
+        LeasedStore("leased"),
         MeasureStore("measure"),
     )
 }

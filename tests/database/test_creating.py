@@ -43,6 +43,24 @@ class TestNames:
             database.create_measure(name, entity=["host"])
         assert database.measures() == []
 
+    def test_one_directory_for_two_names(self, memory_store: Store) -> None:
+        """As on a disk that does not tell upper from lower case: the other's rows are not this one's."""
+        with open_store(memory_store) as database:
+            database.create_measure("cpu", entity=["host"])
+            database.fs.make_dir("CPU")
+            database.fs.write("CPU/schema.json", database.fs.read("cpu/schema.json"))
+            for get in (
+                database.measure,
+                lambda name: database.create_measure(name, entity=["host"], exist_ok=True),
+            ):
+                with pytest.raises(SchemaError, match="that of measure 'cpu'"):
+                    get("CPU")
+
+    def test_families_that_such_a_disk_would_mix(self, database: Database) -> None:
+        families = {"Env": {"zone": "string"}, "env": {"region": "string"}}
+        with pytest.raises(SchemaError, match="only in case"):
+            database.create_measure("cpu", entity=["host"], tags=families)
+
     def test_too_long_for_the_disk(self, local_store: Store) -> None:
         with open_store(local_store) as database:
             with pytest.raises(MeasureFSError):

@@ -73,5 +73,13 @@ def test_ordinary_names_stay_readable():
     assert escape("cpu") == "cpu"
     assert escape("cpu usage, idle=1") == "cpu usage, idle=1"
     assert escape("a/b") == "a%2Fb"
-    assert escape("..") == "%2E."
+    assert escape("..") == "%2E%2E"
     assert escape("100%") == "100%25"
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "com1", "LPT9", "aux.log", "cpu.", "cpu ", "Con."])
+def test_names_that_windows_would_take_for_something_else(name):
+    component = escape(name)
+    assert unescape(component) == name
+    assert component.startswith("%") or component[-3] == "%"
+    assert escape(f"{name}x"[::-1]) == f"{name}x"[::-1]

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
-from measurefs.fs import Buffer, DirEntry, FileSystem, FileSystemWrapper, WriteError, basename
+from measurefs.fs import FileSystem
 from measurefs.part.fetch import fetch, together
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
@@ -121,79 +119,3 @@ class Clock:
 
     def __call__(self) -> float:
         return self.seconds
-
-
-@dataclasses.dataclass
-class Fault:
-    """Calls of a method, on paths whose last component ends so, raise; with ``late`` only after their work is done."""
-
-    method: str
-    suffix: str = ""
-    times: int = 1_000_000
-    late: bool = False
-    error: Callable[[str], Exception] = lambda path: WriteError("write", path, "no space left on device", 28)
-
-
-class FaultyFileSystem(FileSystemWrapper):
-    """Fails as its `faults` say, which a test may change at any time; `failed` counts."""
-
-    def __init__(self, wrapped: FileSystem, *faults: Fault) -> None:
-        super().__init__(wrapped)
-        self.faults = list(faults)
-        self.failed = 0
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def _call(self, method: str, path: str) -> Any:
-        fault = self._take(method, path)
-        if fault is not None and not fault.late:
-            raise fault.error(path)
-        yield
-        if fault is not None:
-            raise fault.error(path)
-
-    def _take(self, method: str, path: str) -> Fault | None:
-        with self._lock:
-            for fault in self.faults:
-                if fault.method == method and basename(path).endswith(fault.suffix) and fault.times > 0:
-                    fault.times -= 1
-                    self.failed += 1
-                    return fault
-        return None
-
-    def make_dir(self, path: str, *, exist_ok: bool = False) -> None:
-        with self._call("make_dir", path):
-            super().make_dir(path, exist_ok=exist_ok)
-
-    def read_dir(self, path: str) -> list[DirEntry]:
-        with self._call("read_dir", path):
-            return super().read_dir(path)
-
-    def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
-        with self._call("write", path):
-            return super().write(path, data, exclusive=exclusive)
-
-    def write_all(self, files: Mapping[str, Buffer]) -> None:
-        for number, (path, data) in enumerate(files.items()):
-            with self._call("write_all", path if number == len(files) // 2 else ""):
-                super().write_all({path: data})
-
-    def read(self, path: str) -> bytes:
-        with self._call("read", path):
-            return super().read(path)
-
-    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        with self._call("read_ranges", ranges[0][0] if ranges else ""):
-            return super().read_ranges(ranges)
-
-    def delete_file(self, path: str) -> None:
-        with self._call("delete_file", path):
-            super().delete_file(path)
-
-    def must_rm_all(self, path: str) -> None:
-        with self._call("must_rm_all", path):
-            super().must_rm_all(path)
-
-    def sync_path(self, path: str) -> None:
-        with self._call("sync_path", path):
-            super().sync_path(path)

@@ -8,10 +8,9 @@ import pytest
 
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.table import Background, Runtime
+from measurefs.testing import Fault, FaultFileSystem
 from tests.table.tables import (
     Clock,
-    Fault,
-    FaultyFileSystem,
     batch,
     contents,
     is_durable,
@@ -138,12 +137,12 @@ class TestThread:
         assert threading.active_count() == before
 
     def test_it_survives_a_store_that_fails_for_a_while(self):
-        fs, background = FaultyFileSystem(MemoryFileSystem()), Background()
+        fs, background = FaultFileSystem(MemoryFileSystem()), Background()
         with open_table(fs, background=background, flush_interval=0.01) as table:
-            fs.faults.append(Fault("write", times=2))
+            fs.add(Fault("write", times=2))
             table.add(one(1))
             until(lambda: is_durable(table) and not table.stats()["last_error"])
-            assert fs.failed == 2
+            assert fs.injected["write"] == 2
             assert stored(fs) == ones(1)
         background.close()
 

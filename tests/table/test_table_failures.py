@@ -8,13 +8,20 @@ import pytest
 
 from measurefs import PartOptions
 from measurefs.backends.memory import MemoryFileSystem
-from measurefs.fs import BackpressureError, FencedError, FileSystemError, WriteError
+from measurefs.fs import (
+    BackpressureError,
+    Buffer,
+    FencedError,
+    FileSystemError,
+    FileSystemWrapper,
+    FlushError,
+    WriteError,
+)
 from measurefs.table import Background, MemoryBudget, Runtime
+from measurefs.testing import Fault, FaultFileSystem
 from tests.part.made import COMPACT, WIDE
 from tests.table.tables import (
     Clock,
-    Fault,
-    FaultyFileSystem,
     batch,
     contents,
     is_durable,
@@ -28,45 +35,46 @@ from tests.table.tables import (
 )
 
 # Every file-system call of a flush, failing before its work is done and after it.
-COMPACT_FLUSH = [("write", ".part"), ("sync_path", "t"), ("write", ".snp")]
+COMPACT_FLUSH = [("write", "*.part"), ("sync_path", "t"), ("write", "*.snp")]
 WIDE_FLUSH = [
-    ("make_dir", ""),
-    ("write_all", ""),
-    ("write", "metadata.json"),
-    ("sync_path", ""),
+    ("make_dir", "t/*"),
+    ("write_all", "*"),
+    ("write", "*/primary.bin"),
+    ("write", "*/metadata.json"),
+    ("sync_path", "t/*"),
     ("sync_path", "t"),
-    ("write", ".snp"),
+    ("write", "*.snp"),
 ]
 FAULTS = [
-    pytest.param(compact_bytes, method, suffix, late, id=f"{name}-{method}{suffix}{'-late' * late}")
+    pytest.param(compact_bytes, method, path, late, id=f"{name}-{method}-{path}{'-late' * late}")
     for name, compact_bytes, calls in [("compact", COMPACT, COMPACT_FLUSH), ("wide", WIDE, WIDE_FLUSH)]
-    for method, suffix in calls
+    for method, path in calls
     for late in (False, True)
 ]
 
 
 @pytest.fixture
 def fs():
-    return FaultyFileSystem(MemoryFileSystem())
+    return FaultFileSystem(MemoryFileSystem())
 
 
 @pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize(("compact_bytes", "method", "suffix", "late"), FAULTS)
+@pytest.mark.parametrize(("compact_bytes", "method", "path", "late"), FAULTS)
 class TestFlush:
-    def test_heals(self, fs, compact_bytes, method, suffix, late, times):
+    def test_heals(self, fs, compact_bytes, method, path, late, times):
         with open_table(fs, part=PartOptions(compact_bytes=compact_bytes)) as table:
             table.add(one(1))
             table.flush()
             table.add(one(2))
-            fs.faults.append(Fault(method, suffix, times, late))
+            fs.add(Fault(method, path, times=times, after=late))
             for attempt in range(times):
                 if _told(table):
                     break
                 assert contents(table) == ones(1, 2), attempt
-            fs.faults.clear()
+            fs.heal()
             table.add(one(3))
             table.flush()
-            assert fs.failed > 0
+            assert fs.injected.total() > 0
             assert contents(table) == ones(1, 2, 3)
             assert stored(fs) == ones(1, 2, 3)
             table.gc()
@@ -75,17 +83,17 @@ class TestFlush:
         assert stored(fs) == ones(1, 2, 3)
 
     def test_followed_by_a_crash_loses_only_what_was_not_durable(
-        self, fs, compact_bytes, method, suffix, late, times
+        self, fs, compact_bytes, method, path, late, times
     ):
         table = open_table(fs, part=PartOptions(compact_bytes=compact_bytes))
         table.add(one(1))
         table.flush()
         table.add(one(2))
-        fs.faults.append(Fault(method, suffix, times, late))
+        fs.add(Fault(method, path, times=times, after=late))
         durable = sum(_told(table) for _ in range(times)) > 0
         fs.wrapped.break_locks()
         table.abandon()
-        fs.faults.clear()
+        fs.heal()
         with open_table(fs) as again:
             found = contents(again)
             assert found in ([ones(1, 2)] if durable else [ones(1), ones(1, 2)])
@@ -107,12 +115,12 @@ def _told(table) -> bool:
 
 def test_a_full_disk_is_told_apart_and_heals_when_there_is_room(fs):
     with open_table(fs) as table:
-        fs.faults.append(Fault("write"))
+        fs.add(Fault("write", error="disk full", times=None))
         table.add(one(1))
-        with pytest.raises(WriteError, match="no space left") as raised:
+        with pytest.raises(WriteError, match="No space left") as raised:
             table.flush()
         assert raised.value.errno == errno.ENOSPC
-        fs.faults.clear()
+        fs.heal()
         table.flush()
     assert stored(fs) == ones(1)
 
@@ -120,12 +128,12 @@ def test_a_full_disk_is_told_apart_and_heals_when_there_is_room(fs):
 def test_close_fails_rather_than_lose_rows_and_may_be_called_again(fs):
     table = open_table(fs)
     table.add(one(1))
-    fs.faults.append(Fault("write"))
+    fs.add(Fault("write", error="disk full", times=None))
     with pytest.raises(WriteError):
         table.close()
     assert contents(table) == ones(1)
     table.add(one(2))
-    fs.faults.clear()
+    fs.heal()
     table.close()
     assert stored(fs) == ones(1, 2)
     with open_table(fs) as again:
@@ -134,10 +142,10 @@ def test_close_fails_rather_than_lose_rows_and_may_be_called_again(fs):
 
 def test_a_failed_flush_leaves_no_part_behind(fs):
     with open_table(fs) as table:
-        fs.faults.append(Fault("sync_path", "t", times=3))
+        fs.add(Fault("sync_path", "t", times=3))
         for _ in range(3):
             table.add(one(1))
-            with pytest.raises(WriteError):
+            with pytest.raises(FlushError):
                 table.flush()
         assert parts_in(fs) == []
         table.flush()
@@ -147,7 +155,7 @@ def test_a_failed_flush_leaves_no_part_behind(fs):
 def test_a_commit_whose_acknowledgement_was_lost_does_no_harm(fs):
     with open_table(fs) as table:
         table.add(one(1))
-        fs.faults.append(Fault("write", ".snp", times=1, late=True))
+        fs.add(Fault("write", "*.snp", after=True))
         with pytest.raises(WriteError):
             table.flush()
         assert contents(table) == stored(fs) == ones(1)
@@ -163,16 +171,16 @@ def test_a_commit_whose_acknowledgement_was_lost_does_no_harm(fs):
 def test_a_table_that_cannot_be_opened_now_can_be_later(fs):
     with open_table(fs) as table:
         table.add(one(1))
-    for fault in (Fault("read_dir", times=1), Fault("read", ".snp", times=1), Fault("make_dir", times=1)):
-        fs.faults.append(fault)
-        with pytest.raises(WriteError):
+    for fault in (Fault("read_dir"), Fault("read", "*.snp"), Fault("make_dir")):
+        fs.add(fault)
+        with pytest.raises(FileSystemError):
             open_table(fs)
         with open_table(fs) as table:
             assert contents(table) == ones(1)
 
 
 def test_a_new_table_whose_first_commit_fails_can_be_opened_later(fs):
-    fs.faults.append(Fault("write", ".snp", times=1))
+    fs.add(Fault("write", "*.snp"))
     with pytest.raises(WriteError):
         open_table(fs)
     with open_table(fs) as table:
@@ -189,21 +197,21 @@ class TestBackground:
             table.step()
             table.add(one(1))
             clock.seconds += 5
-            fs.faults.append(Fault("write"))
+            fs.add(Fault("write", error="disk full", times=None))
             pauses = []
             for failures in range(1, 9):
                 pauses.append(table.step())
                 assert table.stats()["background_failures"] == failures
-                assert "no space left" in table.stats()["last_error"]
-                attempts = fs.failed
+                assert "No space left" in table.stats()["last_error"]
+                attempts = fs.injected.total()
                 assert table.step() == pytest.approx(pauses[-1])
-                assert fs.failed == attempts, "it does not try before the pause is over"
+                assert fs.injected.total() == attempts, "it does not try before the pause is over"
                 clock.seconds += pauses[-1]
             assert pauses[0] < 0.3
             assert pauses[3] > 2 * pauses[0]
             assert max(pauses) <= 10
             assert contents(table) == ones(1)
-            fs.faults.clear()
+            fs.heal()
             table.step()
             assert stored(fs) == ones(1)
             assert (table.stats()["background_failures"], table.stats()["last_error"]) == (0, None)
@@ -213,12 +221,12 @@ class TestBackground:
         with open_table(fs, runtime=Runtime(monotonic=clock), gc_interval=1e9) as table:
             table.step()
             table.add(one(1))
-            fs.faults.append(Fault("write", ".snp"))
+            fs.add(Fault("write", "*.snp", times=None))
             for _ in range(3):
                 clock.seconds += 60
                 table.step()
                 assert table.stats()["last_error"]
-            fs.faults.clear()
+            fs.heal()
             clock.seconds += 60
             table.step()
             assert is_durable(table)
@@ -230,23 +238,32 @@ class TestBackground:
             table.step()
             table.add(one(1))
             table.flush()
-            fs.faults.append(Fault("delete_file", times=1))
+            fs.add(Fault("delete_file", error="disk full"))
             clock.seconds += 30
             table.step()
-            assert "no space" in table.stats()["last_error"]
+            assert "No space" in table.stats()["last_error"]
             assert len(snapshots_in(fs)) == 2
             clock.seconds += 30
             table.step()
             assert len(snapshots_in(fs)) == 1
 
-    def test_an_error_that_no_backend_should_raise_is_counted_too(self, fs):
-        clock = Clock()
+    def test_an_error_that_no_backend_should_raise_is_counted_too(self):
+        class Buggy(FileSystemWrapper):
+            healthy = True
+
+            def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
+                if not self.healthy:
+                    raise RuntimeError("a backend's bug")
+                return super().write(path, data, exclusive=exclusive)
+
+        clock, fs = Clock(), Buggy(MemoryFileSystem())
         with open_table(fs, runtime=Runtime(monotonic=clock)) as table:
             table.add(one(1))
-            fs.faults.append(Fault("write", times=1, error=lambda path: RuntimeError("a backend's bug")))
+            fs.healthy = False
             clock.seconds += 60
             table.step()
             assert "a backend's bug" in table.stats()["last_error"]
+            fs.healthy = True
 
 
 class TestBackpressure:
@@ -280,15 +297,15 @@ class TestBackpressure:
         limit = self.ROWS.nbytes
         background = Background()
         settings = {"memory_limit": limit, "flush_bytes": limit, "write_timeout": 0.05}
-        fs.faults.append(Fault("write", ".part"))
+        fs.add(Fault("write", "*.part", error="disk full", times=None))
         table = open_table(fs, background=background, **settings)
         table.add(self.ROWS)
         before = contents(table)
         until(lambda: table.stats()["last_error"])
-        with pytest.raises(BackpressureError, match=r"no space left.*nothing of this batch was stored"):
+        with pytest.raises(BackpressureError, match=r"No space left.*nothing of this batch was stored"):
             table.add(one(7777))
         assert contents(table) == before
-        fs.faults.clear()
+        fs.heal()
         until(lambda: is_durable(table))
         table.add(one(7777))
         table.close()

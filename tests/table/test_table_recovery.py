@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from measurefs import PartOptions
@@ -19,11 +21,11 @@ from measurefs.fs import (
     walk,
 )
 from measurefs.table import Snapshot
-from measurefs.table.epochs import token_of
+from measurefs.table.epochs import snapshot_name, token_of
+from measurefs.table.recovery import read_snapshot
+from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem, SimulatedCrash, Stall
 from tests.part.made import WIDE
 from tests.table.tables import (
-    Fault,
-    FaultyFileSystem,
     batch,
     contents,
     contents_of,
@@ -61,6 +63,15 @@ def damage(fs: FileSystem, name: str, how: str = "flip") -> None:
     fs.write(f"t/{name}", data)
 
 
+def copy_newest(fs: FileSystem) -> str:
+    """Write one more snapshot of the same parts, as a fence is; return its name."""
+    epoch = int(snapshots_in(fs)[-1].removesuffix(".snp"), 16)
+    record = msgspec.structs.replace(read_snapshot(fs, "t", epoch), epoch=epoch + 1)
+    name = snapshot_name(epoch + 1)
+    fs.write(f"t/{name}", record.encode())
+    return name
+
+
 class TestLeftovers:
     """What a writer leaves that dies before it commits."""
 
@@ -69,7 +80,7 @@ class TestLeftovers:
         part = PartOptions(compact_bytes=compact_bytes)
         grow(store_fs, 1, part=part)
         kept = parts_in(store_fs)
-        faulty = FaultyFileSystem(store_fs, Fault("write", ".snp"))
+        faulty = FaultFileSystem(store_fs, Fault("write", "*.snp", times=None))
         table = open_table(faulty, part=part)
         table.add(one(2))
         with pytest.raises(WriteError):
@@ -120,9 +131,25 @@ class TestLeftovers:
 
 class TestDamagedSnapshots:
     @pytest.mark.parametrize("how", ["empty", "cut", "zeros", "flip"])
-    def test_the_one_before_serves_and_the_damaged_one_is_kept_aside(self, store_fs, how):
+    def test_rows_that_only_it_can_have_named_are_never_silently_missing(self, store_fs, how):
         grow(store_fs, 1, 2, 3)
         newest = snapshots_in(store_fs)[-1]
+        whole = store_fs.read(f"t/{newest}")
+        damage(store_fs, newest, how)
+        before = names_in(store_fs)
+        for read_only in (True, False):
+            with pytest.raises(CorruptionError, match=f"{newest}.*1 parts.*measurefs repair"):
+                open_table(store_fs, read_only=read_only)
+        assert names_in(store_fs) == before
+        store_fs.write(f"t/{newest}", whole)
+        assert stored(store_fs) == ones(1, 2, 3)
+
+    @pytest.mark.parametrize("how", ["empty", "cut", "zeros", "flip"])
+    def test_one_before_that_names_the_same_parts_serves_and_the_damaged_one_is_kept_aside(
+        self, store_fs, how
+    ):
+        grow(store_fs, 1, 2)
+        newest = copy_newest(store_fs)
         damage(store_fs, newest, how)
         content = store_fs.read(f"t/{newest}")
         with open_table(store_fs, read_only=True) as reader:
@@ -141,10 +168,29 @@ class TestDamagedSnapshots:
         assert stored(store_fs) == ones(1, 2, 4)
         assert store_fs.read(f"t/{newest}.corrupt") == content
 
+    def test_a_power_cut_does_not_take_what_is_set_aside(self):
+        start = CrashFileSystem()
+        grow(start, 1, 2)
+        newest = copy_newest(start)
+        damage(start, newest)
+        start.sync_path("t")
+        content = start.read(f"t/{newest}")
+        whole = start.kill()
+        open_table(whole).close()
+        for at in range(1, whole.operations + 1):
+            fs = start.kill()
+            fs.crash_at(at, after=True)
+            with contextlib.suppress(SimulatedCrash):
+                open_table(fs).close()
+            for survivors in ("none", "all", 1, 2, 3):
+                found = fs.crash(survivors)
+                left = set(names_in(found)) & {newest, f"{newest}.corrupt"}
+                assert {found.read(f"t/{name}") for name in left} == {content}, (at, survivors)
+
     def test_several_damaged_ones_are_passed_over(self):
         fs = MemoryFileSystem()
-        grow(fs, 1, 2, 3, 4)
-        for name in snapshots_in(fs)[-2:]:
+        grow(fs, 1, 2)
+        for name in [copy_newest(fs), copy_newest(fs)]:
             damage(fs, name)
         with open_table(fs) as table:
             assert contents(table) == ones(1, 2)
@@ -163,14 +209,15 @@ class TestDamagedSnapshots:
                 open_table(store_fs, read_only=read_only)
         assert names_in(store_fs) == before
 
-    def test_every_cut_of_the_newest_leaves_the_one_before(self):
+    def test_every_cut_of_the_newest_is_noticed(self):
         fs = MemoryFileSystem()
         grow(fs, 1, 2)
         newest = snapshots_in(fs)[-1]
         whole = fs.read(f"t/{newest}")
-        for length in range(0, len(whole), 13):
+        for length in range(len(whole)):
             fs.write(f"t/{newest}", whole[:length])
-            assert stored(fs) == ones(1)
+            with pytest.raises(CorruptionError, match=newest):
+                stored(fs)
         fs.write(f"t/{newest}", whole)
         assert stored(fs) == ones(1, 2)
 
@@ -285,6 +332,21 @@ class TestEpochs:
         assert stored(store_fs) == ones(1, 2, 3)
 
 
+@pytest.mark.parametrize(
+    "content", [b"garbage " * 2000, b'{"token":9000000000,"host":"x","pid":1,"since":""}']
+)
+def test_a_lock_file_that_was_overwritten_is_no_obstacle(local_store, content):
+    with local_store.open() as fs:
+        for number in (1, 2, 3):
+            grow(fs, number)
+        with open_table(fs) as table:
+            before = table.epoch
+        fs.write("t/LOCK", content)
+        with open_table(fs) as table:
+            assert token_of(table.add(one(4))) > token_of(before)
+        assert stored(fs) == ones(1, 2, 3, 4)
+
+
 class TestFence:
     """A writer that lost its lock, as one does that was cut off from its store for long."""
 
@@ -359,9 +421,9 @@ class TestFence:
         old.add(one(1))
         old.flush()
         fs.break_locks()
-        slow = FaultyFileSystem(fs, Fault("write", ".snp", times=0))
+        slow = FaultFileSystem(fs)
         with open_table(slow) as new:
-            slow.faults[0].times = 1
+            slow.add(Fault("write", "*.snp"))
             new.add(one(2))
             with pytest.raises(WriteError):
                 new.flush()
@@ -388,6 +450,22 @@ class TestFence:
             new.flush()
             new.add(one(4))
         assert stored(store_fs) == ones(1, 2, 4)
+
+
+def test_a_snapshot_collected_while_a_reader_opens_is_not_missed():
+    """It is listed, and gone when it is read: then a newer one is there."""
+    fs, stall = MemoryFileSystem(), Stall()
+    slow = FaultFileSystem(fs, Fault("read", "*.snp", error=None, stall=stall))
+    with open_table(fs, keep_snapshots=1) as table, ThreadPoolExecutor(1) as pool:
+        table.add(one(1))
+        table.flush()
+        reading = pool.submit(stored, slow)
+        assert stall.wait_until_reached(30)
+        table.add(one(2))
+        table.flush()
+        table.gc()
+        stall.release()
+        assert reading.result(30) == ones(1, 2)
 
 
 def test_what_a_pinned_reader_sees_survives_reopening_for_writing():

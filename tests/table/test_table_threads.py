@@ -125,12 +125,14 @@ def test_writers_flushers_collectors_and_readers_at_once(store_fs, background):
         left = threading.Semaphore(0)
 
         def write(writer: int) -> None:
-            for number in range(batches):
-                epoch = table.add(batch([writer], [number], [number]))
-                if number % 3 == 2:
-                    table.flush(epoch)
-                    table.gc()
-            left.release()
+            try:
+                for number in range(batches):
+                    epoch = table.add(batch([writer], [number], [number]))
+                    if number % 3 == 2:
+                        table.flush(epoch)
+                        table.gc()
+            finally:
+                left.release()
 
         def read() -> int:
             reads = 0

@@ -13,6 +13,7 @@ from measurefs.backends.local import LocalFileSystem
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.fs import (
     CloseError,
+    DeleteError,
     FileSystemError,
     FlushError,
     LockError,
@@ -120,6 +121,13 @@ def test_healing_forgets_all_rules(fs):
     fs.heal()
     assert fs.read("file") == b"content"
     assert fs.injected == {"read": 1}
+
+
+def test_a_calm_goes_by_without_a_trace(fs):
+    fs.add(Fault("read", at=2))
+    with fs.calm():
+        assert failures(fs, 3, lambda: fs.read("file")) == []
+    assert failures(fs, 3, lambda: fs.read("file")) == [2]
 
 
 @pytest.mark.parametrize(
@@ -265,3 +273,48 @@ class TestStalling:
         fs.heal()
         thread.join()
         assert outcome == [b"content"]
+
+
+class TestLanding:
+    """A request that timed out is still under way, and takes effect when the test says so."""
+
+    LATER = Fault("write|delete_file", later=True, error="time-out", times=None)
+
+    def test_a_write_lands_later(self, fs):
+        fs.add(self.LATER)
+        data = bytearray(b"new")
+        with pytest.raises(WriteError) as raised:
+            fs.write("file", data)
+        assert raised.value.errno == errno.ETIMEDOUT
+        data[:] = b"xxx"  # the caller has its buffer back
+        assert fs.read("file") == b"content"
+        assert fs.land() == 1
+        assert fs.read("file") == b"new"
+        assert fs.land() == 0
+
+    def test_what_is_there_by_then_stays(self, fs):
+        fs.add(self.LATER)
+        with pytest.raises(WriteError):
+            fs.write("d/mine", b"late", exclusive=True)
+        fs.heal()
+        fs.write("d/mine", b"in time", exclusive=True)
+        assert fs.land() == 1
+        assert fs.read("d/mine") == b"in time"
+
+    def test_a_deletion_lands_later_or_finds_nothing(self, fs):
+        fs.add(self.LATER)
+        for _ in range(2):
+            with pytest.raises(DeleteError):
+                fs.delete_file("file")
+        assert fs.read("file") == b"content"
+        assert fs.land() == 2
+        with pytest.raises(NotExistError):
+            fs.read("file")
+
+    def test_they_land_in_their_order(self, fs):
+        fs.add(self.LATER)
+        for data in (b"1", b"2"):
+            with pytest.raises(WriteError):
+                fs.write("file", data)
+        fs.land()
+        assert fs.read("file") == b"2"

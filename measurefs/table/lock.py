@@ -1,0 +1,50 @@
+"""Taking the writer's lock of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from measurefs.fs.errors import LockError
+from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.paths import join
+from measurefs.table.epochs import MAX_TOKEN, token_of
+
+LOCK = "LOCK"
+_RELOCKS = 10_000
+
+
+def take_lock(fs: FileSystem, root: str, newest: Callable[[], int]) -> LockFile:
+    """Take a table's lock until its token is greater than that of all that was ever published there.
+
+    It is at once, unless somebody removed the lock file, and with it the memory of the tokens given out.
+
+    Parameters
+    ----------
+    root : str
+        The table's directory.
+    newest : callable
+        Returns the highest number of any snapshot or part there; called with the lock held.
+
+    Raises
+    ------
+    LockError
+        Another writer has it.
+    """
+    path = join(root, LOCK)
+    for _ in range(_RELOCKS):
+        lock = fs.create_lock_file(path)
+        try:
+            published = token_of(newest())
+        except BaseException:
+            lock.close(clean=lock.clean)
+            raise
+        if published < lock.token <= MAX_TOKEN:
+            return lock
+        lock.close(clean=lock.clean)
+        if lock.token > MAX_TOKEN:
+            break
+    raise LockError(
+        "create_lock_file",
+        path,
+        "it counts tokens that do not fit those in use here; make sure that no writer runs, delete it, and try again",
+    )
