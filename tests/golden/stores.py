@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from measurefs.fs import join
-from tests.golden.recorder import START, Recorder, Row
+from tests.golden.recorder import START, Key, Recorder, Row
 
 HOUR = 3_600_000_000_000
 DAY = 24 * HOUR
@@ -179,16 +179,32 @@ def _value(time: int, host: int) -> Row:
 
 @golden
 def torn(store: Recorder) -> None:
-    """What a crash leaves: a newest snapshot that is cut short, and a part that only it named."""
+    """A newest snapshot that is cut short, where the one before it names the same parts."""
+    _two_parts(store)
+    newest = _snapshots(store)[-1]
+    whole = store.fs.read(newest)
+    store.fs.write(newest.replace("7.snp", "8.snp"), whole[: len(whole) // 2])
+
+
+@golden
+def orphan(store: Recorder) -> None:
+    """What a crash leaves before a commit: a part that no snapshot names."""
+    known = _two_parts(store)
+    store.fs.delete_file(_snapshots(store)[-1])
+    store.rows["m"] = known
+
+
+def _two_parts(store: Recorder) -> dict[Key, tuple[int, Row]]:
+    """Write two parts; return what is in the first."""
     rows: list[Row] = [{"time": START + n, "host": "a", "value": n} for n in range(4)]
     with store.open() as db:
         measure = store.create(db, "m", entity=["host"], fields={"value": "int64"})
         store.write(measure, rows[:2])
         known = dict(store.rows["m"])
         store.write(measure, rows[2:])
+    return known
+
+
+def _snapshots(store: Recorder) -> list[str]:
     table = join("m", "seg-20240101", "shard-0")
-    newest = [entry.name for entry in store.fs.read_dir(table) if entry.name.endswith(".snp")][-1]
-    path = join(table, newest)
-    whole = store.fs.read(path)
-    store.fs.write(path, whole[: len(whole) // 2])
-    store.rows["m"] = known
+    return [join(table, entry.name) for entry in store.fs.read_dir(table) if entry.name.endswith(".snp")]

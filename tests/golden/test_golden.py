@@ -30,7 +30,7 @@ from tests.golden.stores import STORES
 from tests.golden.write import HOME, directory, write_all
 
 GOLDEN = sorted(path.parent for path in HOME.glob("format-*/*/expected.json"))
-LIMIT = 100_000
+LIMIT = 200_000
 """Bytes that the stores of one version may take."""
 MAX_PATH = 140
 
