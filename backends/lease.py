@@ -145,7 +145,7 @@ class LeaseLocks:
             asked = self._clock()
             content, since = self._look(path, token)
             if _released(content) or asked - since >= self.lease:
-                return _decode(content)
+                return Generation.decode(content)
             renewed = watched is not None and content != watched
             if renewed or not self._wait or _is_ours(content):
                 raise self._refusal(path, content)
@@ -168,7 +168,7 @@ class LeaseLocks:
             raise self._refusal(path, b"") from None
 
     def _refusal(self, path: str, content: bytes) -> LockError:
-        error = held(path, _decode(content))
+        error = held(path, Generation.decode(content))
         hint = f"{error.reason}; if it died, its lock is free once unrenewed for {self.lease:g} s"
         return LockError("create_lock_file", path, hint, holder=error.holder)
 
@@ -250,7 +250,7 @@ class LeaseLock(LockFile):
             content = self._fs.read(generation_path(self.path, self.token + 1))
         except NotExistError:
             return None
-        holder = _decode(content)
+        holder = Generation.decode(content)
         who = f"process {holder.pid} on {holder.host}, since {holder.since}" if holder else "another process"
         reason = f"taken over by {who}; stop writing and open the store again"
         return FencedError("check", self.path, reason, holder=holder)
@@ -303,18 +303,11 @@ def _token(lock: str, name: str) -> int | None:
     return int(digits, 16)
 
 
-def _decode(content: bytes) -> Generation | None:
-    try:
-        return msgspec.json.decode(content, type=Generation)
-    except msgspec.DecodeError:
-        return None
-
-
 def _released(content: bytes) -> bool:
-    found = _decode(content)
+    found = Generation.decode(content)
     return found is not None and found.released
 
 
 def _is_ours(content: bytes) -> bool:
-    found = _decode(content)
+    found = Generation.decode(content)
     return found is not None and found.pid == os.getpid() and found.owner in _ours

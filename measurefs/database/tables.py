@@ -10,6 +10,7 @@ from typing import Any
 from measurefs.database.batch import Place
 from measurefs.database.intervals import Interval, segment_start
 from measurefs.fs.errors import (
+    CorruptionError,
     FencedError,
     FileSystemError,
     MeasureFSError,
@@ -137,7 +138,7 @@ class Tables:
         return list(self._runtime.run_io(call, list(items)))
 
     def _open(self, place: Place, *, read_only: bool, predecessor: TsTable | None = None) -> TsTable:
-        return TsTable(
+        table = TsTable(
             self._fs,
             self.path(place),
             self._options,
@@ -148,6 +149,24 @@ class Tables:
             memory=self._memory,
             predecessor=predecessor,
         )
+        try:
+            self._check_home(table, place)
+        except BaseException:
+            table.abandon()
+            raise
+        return table
+
+    def _check_home(self, table: TsTable, place: Place) -> None:
+        """Raise unless all rows are of the segment after which the table's directory is named."""
+        end = place.segment + self._interval.nanoseconds
+        with table.pin() as snapshot:
+            for part in snapshot.file_parts:
+                if part.rows and not (place.segment <= part.min_time and part.max_time < end):
+                    raise CorruptionError(
+                        part.path,
+                        "it has rows of times outside its segment; was a directory renamed or moved? "
+                        "run 'measurefs verify'",
+                    )
 
     def writers(self) -> list[TsTable]:
         """Return the tables that are open for writing."""

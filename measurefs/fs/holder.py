@@ -60,7 +60,7 @@ class LockHolder(msgspec.Struct, frozen=True):
         """Return the holder, or None where the content is empty or unreadable."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +165,18 @@ def test_exactly():
     with pytest.raises(ReadError, match="3 of 4 bytes are there at offset 5") as caught:
         exactly(b"abc", "a/b", 5, 4)
     assert caught.value.path == "a/b"
+
+
+def test_every_error_is_documented():
+    """And none that does not exist."""
+
+    def family(kind: type[MeasureFSError]) -> set[str]:
+        return {kind.__name__}.union(*map(family, kind.__subclasses__()))
+
+    page = Path(__file__).parents[2] / "docs" / "errors.md"
+    rows = [
+        line.split("|")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    ours = {name for name in family(MeasureFSError) if hasattr(measurefs_fs, name)}
+    assert named == ours
