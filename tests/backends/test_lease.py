@@ -123,6 +123,26 @@ def test_living_holder_is_recognised_by_its_renewal(locks: LeaseLocks, fs: FileS
     assert "30 s" in str(caught.value)
 
 
+def test_a_slow_answer_does_not_count_as_watching(fs: FileSystem, clock: Clock) -> None:
+    """It tells what was there when it was asked for, and the holder has renewed the lock since."""
+
+    class Slow(FileSystemWrapper):
+        answers = 0
+
+        def read(self, path: str) -> bytes:
+            content = super().read(path)
+            self.answers += 1
+            if self.answers == 2:
+                clock.now += 31
+                fs.write(path, msgspec.structs.replace(holder, renewals=1).encode())
+            return content
+
+    holder = dead_holder(fs)
+    with pytest.raises(LockError, match="process 4711 on elsewhere"):
+        LeaseLocks(Slow(fs), clock=clock, sleep=clock.sleep).acquire(LOCK)
+    assert tokens(fs) == [1]
+
+
 def test_release_while_waiting_is_seen(locks: LeaseLocks, fs: FileSystem, clock: Clock) -> None:
     holder = dead_holder(fs)
     released = msgspec.structs.replace(holder, released=True)

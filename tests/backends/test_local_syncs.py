@@ -185,8 +185,8 @@ def test_the_record_before_is_durable_before_the_other_slot_is_overwritten(disk:
         fs.create_lock_file("LOCK").close()
         fs.create_lock_file("LOCK").abandon()
         left = (root / "LOCK").read_bytes()
-        (root / "LOCK").unlink()
-        (root / "LOCK").write_bytes(left)  # as it is, and not synced
+        (root / "copy").write_bytes(left)  # the same, and not synced
+        (root / "copy").rename(root / "LOCK")
         durable: list[bytes | None] = []
         disk.before_write.append(lambda path: durable.append(disk.bytes_of(path)))
         with fs.create_lock_file("LOCK") as lock:

@@ -30,6 +30,7 @@ from tests.table.damaging import contents_of_files, data_path, flip, grow, part_
 from tests.table.tables import (
     ROOT,
     Contents,
+    contents,
     names_in,
     one,
     ones,
@@ -240,6 +241,22 @@ def test_a_predecessor_that_comes_back_is_fenced() -> None:
     assert stored(fs) == ones(2)
 
 
+def test_a_predecessor_that_crashed_is_fenced_though_no_part_is_lost() -> None:
+    """Whoever opens the table next finds a lock let go of in good order, and does not do it any more."""
+    fs = MemoryFileSystem()
+    grow(fs, 1, 2)
+    zombie = open_table(fs)
+    fs.break_locks()
+    _old_snapshot(fs)
+    repair(fs)
+    with open_table(fs) as table:
+        zombie.add(one(3))
+        with pytest.raises(LockError):
+            zombie.flush()
+        assert contents(table) == stored(fs) == ones(1, 2)
+    zombie.abandon()
+
+
 def test_garbage_of_a_crashed_writer_stays_garbage() -> None:
     """A part that no snapshot names is taken in only where a damaged snapshot may have named it."""
     fs = MemoryFileSystem()
@@ -413,6 +430,22 @@ def test_a_crash_at_any_operation_leaves_a_table_that_can_be_repaired(
     damage: Callable[[FileSystem], None], compact_bytes: int
 ) -> None:
     crash_and_repair(damage, compact_bytes, slice(None))
+
+
+def test_no_power_cut_takes_the_new_snapshot_and_not_the_old_one() -> None:
+    """Then an older one would be the newest, and be served without a word."""
+    start = prepared(_newest_snapshot, 8 << 20)
+    whole = start.kill()
+    repair(whole)
+    for at in range(1, whole.operations + 1):
+        fs = start.kill()
+        fs.crash_at(at, after=True)
+        with contextlib.suppress(SimulatedCrash):
+            repair(fs)
+        for survivors in range(10):
+            found = fs.crash(survivors)
+            repair(found)
+            assert stored(found) == ones(1, 2, 3), (at, survivors)
 
 
 def test_without_repair_what_a_crash_of_it_leaves_is_no_worse_than_before() -> None:

@@ -18,7 +18,7 @@ from measurefs.fs import (
     WriteError,
 )
 from measurefs.table import Background, MemoryBudget, Runtime
-from measurefs.testing import Fault, FaultFileSystem
+from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem
 from tests.part.made import COMPACT, WIDE
 from tests.table.tables import (
     Clock,
@@ -166,6 +166,30 @@ def test_a_commit_whose_acknowledgement_was_lost_does_no_harm(fs):
         assert len(snapshots_in(fs)) <= 2
         table.add(one(2))
     assert stored(fs) == ones(1, 2)
+
+
+def test_rows_whose_commit_failed_are_not_taken_for_durable(fs):
+    with open_table(fs) as table:
+        epoch = table.add(one(1))
+        fs.add(Fault("write", "*.snp", times=3))
+        for _ in range(3):
+            with pytest.raises(WriteError):
+                table.flush(epoch)
+        table.flush(epoch)
+        assert stored(fs) == ones(1)
+
+
+def test_a_snapshot_whose_sync_failed_is_written_again_under_another_name():
+    """What was not made durable then may never be, however often its directory is synced."""
+    fs = CrashFileSystem()
+    table = open_table(fs)
+    table.add(one(1))
+    fs.fail_sync(2)  # the first is for the part's name
+    with pytest.raises(FlushError):
+        table.flush()
+    table.flush()
+    assert stored(fs.crash("none")) == ones(1)
+    table.close()
 
 
 def test_a_table_that_cannot_be_opened_now_can_be_later(fs):

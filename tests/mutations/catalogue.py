@@ -1,0 +1,8 @@
+"""All mutations."""
+
+from __future__ import annotations
+
+from tests.mutations import of_backends, of_parts, of_tables
+from tests.mutations.mutation import Mutation
+
+MUTATIONS: tuple[Mutation, ...] = (*of_tables.MUTATIONS, *of_parts.MUTATIONS, *of_backends.MUTATIONS)
