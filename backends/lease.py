@@ -45,6 +45,7 @@ from measurefs.fs import (
     join,
     parent,
 )
+from measurefs.fs.structs import decodable
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ _log = logging.getLogger(__name__)
 _ours: set[str] = set()
 
 
+@decodable
 class Generation(LockHolder, frozen=True):
     """The content of one file of the chain.
 

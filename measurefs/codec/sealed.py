@@ -8,11 +8,13 @@ import msgspec
 
 from measurefs.codec.checksum import checksum
 from measurefs.fs.errors import CorruptionError, UnsupportedStoreError
+from measurefs.fs.structs import decodable
 
 T = TypeVar("T")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last of what nests too deep
 
 
+@decodable
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     checksum: str
     body: msgspec.Raw

@@ -334,6 +334,7 @@ class Measure:
 
     def refresh_repaired(self) -> None:
         """See what repair has made of the tables; one that still does not open says so when it is read."""
+        self._check_open()
         with contextlib.suppress(CorruptionError):
             self._tables.refresh()
 

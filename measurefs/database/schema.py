@@ -12,6 +12,7 @@ import msgspec
 from measurefs.codec.types import ColumnType
 from measurefs.database.intervals import Interval
 from measurefs.fs.errors import SchemaError
+from measurefs.fs.structs import decodable
 from measurefs.part.metadata import FORMAT_VERSION, Column
 from measurefs.query import TIME, VERSION
 from measurefs.table import TableSchema
@@ -37,6 +38,7 @@ EntitySpec: TypeAlias = "Sequence[str] | Mapping[str, str]"
 TagSpec: TypeAlias = "Mapping[str, str | Mapping[str, str]]"
 
 
+@decodable
 class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a measure's ``schema.json``.
 

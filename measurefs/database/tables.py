@@ -10,6 +10,7 @@ from typing import Any
 from measurefs.database.batch import Place
 from measurefs.database.intervals import Interval, segment_start
 from measurefs.fs.errors import (
+    ClosedError,
     CorruptionError,
     FencedError,
     FileSystemError,
@@ -18,7 +19,7 @@ from measurefs.fs.errors import (
     NotExistError,
 )
 from measurefs.fs.filesystem import DirEntry, FileSystem
-from measurefs.fs.paths import join
+from measurefs.fs.paths import join, unescape
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TableSchema, TsTable
 
 SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
@@ -59,6 +60,7 @@ class Tables:
         self._memory = memory
         self._tables: dict[Place, TsTable] = {}
         self._found: set[Place] | None = None
+        self._closed = False
         self._lock = threading.RLock()
 
     def path(self, place: Place) -> str:
@@ -91,6 +93,7 @@ class Tables:
     def reading(self, places: Sequence[Place]) -> list[TsTable]:
         """Return tables to read from."""
         with self._lock:
+            self._check_open()
             missing = [place for place in places if place not in self._tables]
             opened = self._each(lambda place: self._open(place, read_only=True), missing)
             self._tables.update(zip(missing, opened, strict=True))
@@ -105,6 +108,7 @@ class Tables:
             Another writer has one of them.
         """
         with self._lock:
+            self._check_open()
             missing = [place for place in places if self._is_missing(place)]
             for place, table in self._opened(missing):
                 self._tables[place] = table
@@ -190,6 +194,13 @@ class Tables:
         """Close every table, and only then raise what the first that failed raised."""
         with self._lock:
             raise_first(self._each(lambda table: caught(table.close), self._tables.values()))
+            self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:  # while the caller's rows were on their way here
+            raise ClosedError(
+                f"measure {unescape(self._root)!r} is closed; get it from an open database again"
+            )
 
 
 def _make_durable(table: TsTable, epoch: int | None) -> None:

@@ -10,8 +10,10 @@ from typing import Self
 import msgspec
 
 from measurefs.fs.errors import LockError
+from measurefs.fs.structs import decodable
 
 
+@decodable
 class LockHolder(msgspec.Struct, frozen=True):
     """The content of a lock file; for people and for the next acquisition, never for a decision on time.
 

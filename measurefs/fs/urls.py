@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from measurefs.fs.errors import UnsupportedStoreError
+from measurefs.fs.errors import OpenError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
 
 GROUP = "measurefs.filesystems"
@@ -33,7 +34,13 @@ def open_url(url: str, **storage_options: Any) -> FileSystem:
         No backend serves the scheme, or its packages are not installed.
     """
     scheme = scheme_of(url)
-    registered = {entry.name: entry for entry in entry_points(group=GROUP)}
+    try:
+        registered = {entry.name: entry for entry in entry_points(group=GROUP)}
+    except OSError as error:
+        reason = f"the installed backends cannot be listed: {error}"
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            reason += "; raise the limit on open files (ulimit -n)"
+        raise OpenError("open", url, reason, error.errno) from error
     entry = registered.get(scheme) or registered.get(_FALLBACK)
     if entry is None:
         raise UnsupportedStoreError(

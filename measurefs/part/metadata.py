@@ -10,6 +10,7 @@ import pyarrow as pa
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError, UnsupportedStoreError
 from measurefs.fs.paths import escape
+from measurefs.fs.structs import decodable
 
 FORMAT_VERSION = 1
 """The version of everything on disk; a store of a higher one is refused."""
@@ -83,6 +84,7 @@ class StoredColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dictionary: Piece | None = None
 
 
+@decodable
 class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is known of a part without reading it; snapshots carry it whole.
 
@@ -139,6 +141,7 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {stored.column.name: stored.column.type.arrow for stored in self.columns}
 
 
+@decodable
 class Header(msgspec.Struct):
     """What any release can read of a document: which format it has."""
 

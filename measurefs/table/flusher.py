@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from measurefs.codec.types import ColumnType
-from measurefs.fs.errors import ExistError, FencedError, FileSystemError
+from measurefs.fs.errors import ExistError, FencedError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
@@ -200,5 +200,11 @@ class Flusher:
             self._fs.write(path, record.encode(), exclusive=True)
         except ExistError as error:
             # An earlier attempt of this very commit may have landed although it reported failure.
-            if read_snapshot(self._fs, self._root, record.epoch).parts != record.parts:
+            if not self._is_ours(record):
                 raise FencedError("write", path, "another writer committed under this epoch") from error
+
+    def _is_ours(self, record: SnapshotRecord) -> bool:
+        try:
+            return read_snapshot(self._fs, self._root, record.epoch).parts == record.parts
+        except NotExistError:
+            return False  # somebody has collected it since, so somebody else writes here now

@@ -104,6 +104,17 @@ _pools: dict[tuple[int, str], ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
 
 
+def _forget_pools() -> None:
+    """Begin anew in a forked child: the threads did not come along, and one of them may have held the lock."""
+    global _pools_lock  # noqa: PLW0603
+    _pools_lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
+
+
 def _threads(name: str, count: int) -> Mapper[Any, Any]:
     """Return a ``map`` over a pool of so many threads, one pool a name and process (threads do not fork)."""
     if count == 1:

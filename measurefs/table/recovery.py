@@ -56,14 +56,21 @@ def recover(fs: FileSystem, root: str, *, whole: bool = True) -> Recovered:
     UnsupportedStoreError
         A newer release wrote the table.
     """
+    listed = list_table(fs, root)
     for _ in range(_LISTINGS):
-        with contextlib.suppress(NotExistError):
-            return _recover(fs, root, whole=whole)
-    return _recover(fs, root, whole=whole)
+        with contextlib.suppress(NotExistError, CorruptionError):
+            recovered = _recover(fs, root, listed, whole=whole)
+            if not recovered.damaged:
+                return recovered
+        # A listing is not one moment: of what a writer does meanwhile it may have the end and not the beginning.
+        before, listed = listed, list_table(fs, root)
+        if listed == before:
+            break
+    return _recover(fs, root, listed, whole=whole)
 
 
-def _recover(fs: FileSystem, root: str, *, whole: bool) -> Recovered:
-    entries = {entry.name: entry for entry in list_table(fs, root)}
+def _recover(fs: FileSystem, root: str, listed: list[DirEntry], *, whole: bool) -> Recovered:
+    entries = {entry.name: entry for entry in listed}
     epochs = sorted((epoch for name in entries if (epoch := snapshot_epoch(name)) is not None), reverse=True)
     parts = [number for name in entries if (number := part_id(name)) is not None]
     newest = max((*epochs, *parts), default=0)

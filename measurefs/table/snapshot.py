@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 
@@ -11,6 +12,7 @@ import msgspec
 
 from measurefs.codec.sealed import seal, unseal
 from measurefs.fs.errors import CorruptionError
+from measurefs.fs.structs import decodable
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import FORMAT_VERSION, Header, PartMetadata, check_format
@@ -18,6 +20,7 @@ from measurefs.part.part import Part
 from measurefs.table.epochs import snapshot_epoch
 
 
+@decodable
 class SnapshotRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a snapshot's file: all that opening the table needs.
 
@@ -63,11 +66,14 @@ class SnapshotRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return record
 
 
+@decodable
 class _Header(Header):
     parts: list[Header] = msgspec.field(default_factory=list)
 
 
 _dropped: collections.deque[Snapshot] = collections.deque()
+if hasattr(os, "register_at_fork"):  # a child must not wait for locks that its parent's threads may have held
+    os.register_at_fork(after_in_child=_dropped.clear)
 
 
 def settle() -> None:

@@ -172,7 +172,10 @@ class TsTable:
             except BaseException:
                 self._closing = False
                 raise
+        untold = self._fenced if self._fenced is self._last_error else None
         self.abandon()
+        if untold is not None and self._process == os.getpid():
+            raise untold  # rows that were taken are not durable, and never will be
 
     def _admit_no_more(self) -> None:
         """Refuse writers from now on, and return when those that were admitted are done."""
@@ -185,15 +188,19 @@ class TsTable:
         """Close without making the rows in memory durable: they are lost."""
         if self._closed:
             return
-        if self._process == os.getpid():  # the threads that were admitted did not come along into a child
-            self._admit_no_more()
+        if (
+            self._process != os.getpid()
+        ):  # nothing here is the child's, and it must not wait for locks held there
+            self._closed = True
+            return
+        self._admit_no_more()
         self._closed = True
         self._memory.change(-self._memory_bytes)
         self._memory_bytes = 0
         if self._background is not None:
             self._background.remove(self)
         self._introducer.watcher.close()
-        if self._lock is not None and self._flusher is not None and self._process == os.getpid():
+        if self._lock is not None and self._flusher is not None:
             self._flusher.wait()
             self._lock.close(clean=self._flusher.certain)
 
@@ -445,6 +452,7 @@ class TsTable:
 
     def stats(self) -> dict[str, Any]:
         """Return what the table holds and how it fares, as plain numbers and strings."""
+        self._check_open()
         with self._introducer.pin() as snapshot:
             files, memory = snapshot.file_parts, snapshot.memory_parts
             epoch = snapshot.epoch

@@ -37,20 +37,22 @@ class Piece:
 class Journal:
     """All pieces in order of writing."""
 
-    def __init__(self, pieces: Iterable[Piece] = ()) -> None:
+    def __init__(self, pieces: Iterable[Piece] = (), arrivals: int = 0) -> None:
         self.pieces = list(pieces)
+        self._arrivals = arrivals
 
     def copy(self) -> Journal:
         """Return a journal that may go on differently."""
-        return Journal(map(dataclasses.replace, self.pieces))
+        return Journal(map(dataclasses.replace, self.pieces), self._arrivals)
 
     def add(self, homes: Mapping[str, Contents], version: int | None) -> list[Piece]:
         """Note a batch, by table, before it is written."""
         known = {(piece.table, key) for piece in self.pieces for key in piece.rows}
         added = []
+        self._arrivals += 1
         for table, rows in homes.items():
             mark = next(key for key in rows if (table, key) not in known)
-            number = ARRIVAL + len(self.pieces) if version is None else version
+            number = ARRIVAL + self._arrivals if version is None else version
             added.append(Piece(table, rows, number, mark))
         self.pieces += added
         return added

@@ -39,10 +39,11 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shrink", action="store_true", help="make what fails smaller, which can take long")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     chunks = -(-given.histories // CHUNK)
-    wanted = [(given.kind, given.steps, given.seed + number) for number in range(chunks)]
+    wanted = [(given.kind, given.steps, given.seed + number, given.shrink) for number in range(chunks)]
     begun = time.monotonic()
     counts: collections.Counter[str] = collections.Counter()
     failures = []
@@ -57,9 +58,9 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def run_chunk(chunk: tuple[str, int, int]) -> tuple[collections.Counter[str], str]:
+def run_chunk(chunk: tuple[str, int, int, bool]) -> tuple[collections.Counter[str], str]:
     """Run the histories of one seed; return what happened, and what went wrong."""
-    kind, steps, number = chunk
+    kind, steps, number, shrink = chunk
     Machine.counts.clear()
     with worlds(kind) as make:
 
@@ -71,7 +72,7 @@ def run_chunk(chunk: tuple[str, int, int]) -> tuple[collections.Counter[str], st
             stateful_step_count=steps,
             deadline=None,
             database=None,
-            phases=[Phase.generate, Phase.shrink] if kind == "memory" else [Phase.generate],
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
         try:
