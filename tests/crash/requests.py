@@ -26,7 +26,7 @@ from tests.crash.workloads import one
 from tests.s3_proxy import Answer, Fault, Forward, Request, S3Proxy, refuse, truncate
 from tests.s3_server import S3Server
 
-STORE = TableStore("wide", compact_bytes=0)
+STORE = TableStore("table")
 PATIENCE = 3
 FOREVER = 10**9
 
@@ -101,7 +101,7 @@ class Life:
 
     def live(self) -> None:
         """Write, commit, collect, close; twice."""
-        for numbers in ((1, 2), (3, 4, 5)):
+        for numbers in ((1,), (2, 3)):
             writer: Opened = self.step(lambda: STORE.open(self._fs))
             for number in numbers:
                 rows = [one(number)]
@@ -174,7 +174,7 @@ def go_wrong(proxy: S3Proxy, server: S3Server, at: int, name: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.crash.requests", description=__doc__.splitlines()[0])
     parser.add_argument("--at", type=int, help="one case: the request")
-    parser.add_argument("--fault", choices=FAULTS, help="one case: what happens to it")
+    parser.add_argument("--fault", choices=FAULTS, help="only this one")
     given = parser.parse_args()
     counts: collections.Counter[str] = collections.Counter()
     failures: list[str] = []
@@ -184,7 +184,8 @@ def main() -> int:
             print(f"it holds; errors that came out: {go_wrong(proxy, server, given.at, given.fault)}")
             return 0
         counts["requests"] = healthy(proxy, server)
-        for at, name in itertools.product(range(1, counts["requests"] + 1), FAULTS):
+        names = [given.fault] if given.fault else list(FAULTS)
+        for at, name in itertools.product(range(1, counts["requests"] + 1), names):
             counts["faults"] += 1
             try:
                 counts["errors that came out"] += go_wrong(proxy, server, at, name)
