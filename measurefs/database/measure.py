@@ -194,9 +194,8 @@ class Measure:
         on_corrupt : {"error", "skip"}
             What to do about damaged files that the query needs: raise `CorruptionError`, or go on without and tell
             in `QueryResult.skipped`. What is left out is always a whole part: the rows of one flush. A row in it that
-            had replaced an older one is missing, too, so that the older one may be found. If a table's newest
-            snapshot is damaged an older one serves, whatever is asked for here; skipping tells that, too. A
-            table of which no snapshot can be read is left out.
+            had replaced an older one is missing, too, so that the older one may be found. Of a table
+            whose newest snapshot is damaged the newest that reads well serves; one that has none is left out.
 
         Returns
         -------

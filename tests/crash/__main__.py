@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import logging
 import os
 import sys
 import time
@@ -44,6 +45,7 @@ def main() -> int:
         replay(Case(given.workload, given.store, given.at, given.how, given.survivors, given.again))
         print("it holds")
         return 0
+    logging.disable(logging.WARNING)  # what is injected is no news
     wanted = [
         unit
         for unit in units(LONG if given.long else SHORT)

@@ -46,7 +46,7 @@ class Plan:
     again: tuple[Survivors, ...]
 
 
-SHORT = Plan(("none", "killed", 1), 11, 1, ("none",))
+SHORT = Plan(("none", "killed", 1), 19, 1, ("none",))
 LONG = Plan(("none", "all", "killed", *range(1, 8)), 1, 6, ("none", "killed", 1))
 
 

@@ -18,8 +18,9 @@ def test_one_of_several_processes_gets_the_table_on_the_local_disk(
     assert counts["refusals"] == 20 * (processes - 1)
 
 
-@pytest.mark.parametrize(("processes", "rounds"), [(2, 6), (4, 4)])
+@pytest.mark.parametrize(("processes", "rounds"), [(2, 4), (4, 3)])
 def test_one_of_several_processes_gets_the_table_on_s3(s3_store: Store, processes: int, rounds: int) -> None:
-    counts = run(rounds, processes, 1, Place.of(s3_store))
+    # A lease that a busy machine does not let run out between two renewals.
+    counts = run(rounds, processes, 1, Place.of(s3_store, lease=3.0))
     assert counts["rounds"] == rounds
     assert counts["refusals"] == rounds * (processes - 1)

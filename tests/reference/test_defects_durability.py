@@ -32,6 +32,7 @@ from measurefs import (
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.fs import WriteError, walk
 from measurefs.table import Background
+from measurefs.table.repair import repair_table
 from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem, SimulatedCrash
 from tests.conftest import Store
 from tests.database.helpers import DAY, files_of, one_row, open_store, rows_of, values_of
@@ -150,12 +151,17 @@ def test_06_a_torn_snapshot_never_bricks_the_table(local_store: Store, share: fl
         newest = Path(local_store.url, "t", snapshots_in(fs)[-1])
         whole = newest.read_bytes()
         newest.write_bytes(whole[: int(len(whole) * share)])
-        assert stored(fs) == ones(1, 2)
+        for read_only in (
+            True,
+            False,
+        ):  # which no crash leaves here; to serve the one before would lose row 3
+            with pytest.raises(CorruptionError, match=f"{newest.name}.*measurefs repair"):
+                open_table(fs, read_only=read_only)
+        assert repair_table(fs, "t", time.time_ns, apply=True).complete
+        assert stored(fs) == ones(1, 2, 3)
         with open_table(fs) as table:
-            assert contents(table) == ones(1, 2)
-            assert newest.name in table.stats()["damaged_snapshots"][0]
             table.add(one(4))
-        assert stored(fs) == ones(1, 2, 4)
+        assert stored(fs) == ones(1, 2, 3, 4)
 
 
 def test_06_if_all_snapshots_are_torn_nothing_is_deleted(local_store: Store) -> None:
