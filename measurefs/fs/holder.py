@@ -58,7 +58,7 @@ class LockHolder(msgspec.Struct, frozen=True):
         return msgspec.json.encode(self)
 
     @classmethod
-    def decode(cls, data: bytes) -> LockHolder | None:
+    def decode(cls, data: bytes) -> Self | None:
         """Return the holder, or None where the content is empty or unreadable."""
         try:
             return msgspec.json.decode(data, type=cls)
