@@ -131,7 +131,6 @@ def missing_parts(
     record: SnapshotRecord, entries: Mapping[str, DirEntry], root: str
 ) -> dict[str, CorruptionError]:
     """Return the parts that the snapshot names and the listing lacks, or does not have whole."""
-    reasons = {part.name: missing_reason(part, entries.get(part.name)) for part in record.parts}
     return {
         part.name: CorruptionError(
             join(root, part.name),
@@ -139,7 +138,7 @@ def missing_parts(
             "restore it from a backup, or run 'measurefs repair' to go on without it",
         )
         for part in record.parts
-        if (reason := reasons[part.name]) is not None
+        if (reason := missing_reason(part, entries.get(part.name))) is not None
     }
 
 

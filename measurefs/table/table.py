@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator
 from typing import Any, Self
@@ -16,6 +15,7 @@ from measurefs.fs.errors import (
     PermissionError_,
 )
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
+from measurefs.fs.process import ProcessGuard
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.rows import Rows, sort_rows
@@ -91,7 +91,7 @@ class TsTable:
         self._runtime = runtime or Runtime()
         self._background = background
         self._schema = schema
-        self._process = os.getpid()
+        self._guard = ProcessGuard()
         self._closed = self._closing = False
         self._admissions = threading.Condition()
         self._admitted = 0
@@ -165,7 +165,10 @@ class TsTable:
         """
         if self._closed:
             return
-        if self._process == os.getpid() and self._flusher is not None and self._fenced is None:
+        if not self._guard.at_home:
+            self.abandon()
+            return
+        if self._flusher is not None and self._fenced is None:
             self._admit_no_more()
             try:
                 self.flush()
@@ -174,7 +177,7 @@ class TsTable:
                 raise
         untold = self._fenced if self._fenced is self._last_error else None
         self.abandon()
-        if untold is not None and self._process == os.getpid():
+        if untold is not None:
             raise untold  # rows that were taken are not durable, and never will be
 
     def _admit_no_more(self) -> None:
@@ -188,9 +191,7 @@ class TsTable:
         """Close without making the rows in memory durable: they are lost."""
         if self._closed:
             return
-        if (
-            self._process != os.getpid()
-        ):  # nothing here is the child's, and it must not wait for locks held there
+        if not self._guard.at_home:  # a child has nothing here, and must not wait for its parent's locks
             self._closed = True
             return
         self._admit_no_more()
@@ -354,10 +355,7 @@ class TsTable:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"table {self.root!r} is closed; open it again")
-        if self._process != os.getpid():
-            raise ClosedError(
-                f"table {self.root!r} was opened before this process was forked; open it again here"
-            )
+        self._guard.check(f"table {self.root!r}")
 
     # Reading.
 
@@ -400,7 +398,7 @@ class TsTable:
         What fails is counted in `stats`, and tried again after a pause that grows with each failure.
         """
         now = self._runtime.monotonic()
-        if self._closed or self._fenced or self._process != os.getpid():
+        if self._closed or self._fenced or not self._guard.at_home:
             return 3600.0
         due = self._flush_due()
         if due is not None and due <= now and self._attempt(self.flush):

@@ -68,7 +68,7 @@ CALLS: dict[str, tuple[str, Callable[[FileSystem], Any]]] = {
 
 @pytest.fixture
 def impatient(s3_proxy: S3Proxy, s3_url: str) -> Any:
-    with S3FileSystem(s3_url, retry_deadline=0.4, **SMALL, **s3_proxy.options) as fs:
+    with S3FileSystem(s3_url, retry_deadline=0.8, **SMALL, **s3_proxy.options) as fs:
         yield fs
 
 
@@ -225,7 +225,7 @@ def test_stalled_answer_is_asked_again(s3_proxy: S3Proxy, s3_url: str) -> None:
 
 def test_deadline_is_named(impatient: S3FileSystem, s3_proxy: S3Proxy) -> None:
     s3_proxy.on("*", refuse(503), times=FOREVER)
-    with pytest.raises(ReadError, match=r"gave up after \d+ attempts in \d+\.\d s \(retry_deadline=0\.4\)"):
+    with pytest.raises(ReadError, match=r"gave up after \d+ attempts in \d+\.\d s \(retry_deadline=0\.8\)"):
         impatient.read("f")
     assert s3_proxy.requests
 

@@ -203,8 +203,8 @@ _TABLE = (
         "use-after-fork",
         "A forked child cannot use its parent's table.",
         TABLE,
-        "        if self._process != os.getpid():\n            raise ClosedError(",
-        "        if not os.getpid():\n            raise ClosedError(",
+        '        self._guard.check(f"table {self.root!r}")\n',
+        "",
         f"{WRITING}::TestClosed::test_a_forked_child_is_refused_and_harms_nothing",
     ),
     Mutation(

@@ -21,7 +21,6 @@ from measurefs import (
     ClosedError,
     CorruptionError,
     Database,
-    FileSystem,
     LockError,
     Measure,
     MeasureFSError,
@@ -40,6 +39,7 @@ from tests.part.made import COMPACT, WIDE
 from tests.table.tables import (
     batch,
     contents,
+    grow,
     names_in,
     one,
     ones,
@@ -68,14 +68,6 @@ def make(db: Database) -> Measure:
 
 def row(number: int) -> dict[str, list[object]]:
     return dict(one_row(time=number, host="a", usage=number))
-
-
-def grow(fs: FileSystem, *numbers: int, compact_bytes: int = COMPACT) -> None:
-    """Add rows, each with a flush of its own."""
-    with open_table(fs, part=PartOptions(compact_bytes=compact_bytes)) as table:
-        for number in numbers:
-            table.add(one(number))
-            table.flush()
 
 
 def flush_crashing_at(operation: int, compact_bytes: int) -> CrashFileSystem:

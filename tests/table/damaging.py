@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from measurefs import PartOptions
 from measurefs.fs import FileSystem, walk
-from tests.table.tables import ROOT, one, open_table, parts_in, snapshots_in
-
-
-def grow(fs: FileSystem, *numbers: int, compact_bytes: int = 8 << 20) -> None:
-    """Add a part for each number, and keep every snapshot."""
-    part = PartOptions(compact_bytes=compact_bytes)
-    with open_table(fs, keep_snapshots=100, part=part) as table:
-        for number in numbers:
-            table.add(one(number))
-            table.flush()
+from tests.table.tables import ROOT, parts_in, snapshots_in
 
 
 def flip(fs: FileSystem, path: str, offset: int = 40) -> None:

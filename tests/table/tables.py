@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from measurefs import PartOptions
 from measurefs.codec.types import ColumnType
 from measurefs.fs import FileSystem
 from measurefs.part.fetch import fetch, together
@@ -51,6 +52,15 @@ def open_table(fs: FileSystem, root: str = ROOT, *, schema: TableSchema = SCHEMA
     options = {"gc_grace": 0.0} | {name: value for name, value in settings.items() if name in names}
     others = {name: value for name, value in settings.items() if name not in names}
     return TsTable(fs, root, TableOptions(**options), schema=schema, **others)
+
+
+def grow(fs: FileSystem, *numbers: int, compact_bytes: int = 8 << 20) -> None:
+    """Add a part for each number, and keep every snapshot."""
+    part = PartOptions(compact_bytes=compact_bytes)
+    with open_table(fs, keep_snapshots=100, part=part) as table:
+        for number in numbers:
+            table.add(one(number))
+            table.flush()
 
 
 def read_snapshot(fs: FileSystem, snapshot: Snapshot, names: Sequence[str] = ("value",)) -> Rows:

@@ -26,11 +26,12 @@ from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.verify import verify_table
 from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem, SimulatedCrash
 from tests.part.made import WIDE
-from tests.table.damaging import contents_of_files, data_path, flip, grow, part_path, snapshot_path
+from tests.table.damaging import contents_of_files, data_path, flip, part_path, snapshot_path
 from tests.table.tables import (
     ROOT,
     Contents,
     contents,
+    grow,
     names_in,
     one,
     ones,

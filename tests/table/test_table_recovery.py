@@ -29,6 +29,7 @@ from tests.table.tables import (
     batch,
     contents,
     contents_of,
+    grow,
     names_in,
     one,
     ones,
@@ -39,14 +40,6 @@ from tests.table.tables import (
 )
 
 kinds = pytest.mark.parametrize("compact_bytes", [8 << 20, WIDE], ids=["compact", "wide"])
-
-
-def grow(fs: FileSystem, *numbers: int, **settings: object) -> None:
-    """Add rows, each with a flush of its own."""
-    with open_table(fs, keep_snapshots=100, **settings) as table:
-        for number in numbers:
-            table.add(one(number))
-            table.flush()
 
 
 def damage(fs: FileSystem, name: str, how: str = "flip") -> None:
@@ -78,7 +71,7 @@ class TestLeftovers:
     @kinds
     def test_parts_that_no_snapshot_names_are_no_data_and_are_collected(self, store_fs, compact_bytes):
         part = PartOptions(compact_bytes=compact_bytes)
-        grow(store_fs, 1, part=part)
+        grow(store_fs, 1, compact_bytes=compact_bytes)
         kept = parts_in(store_fs)
         faulty = FaultFileSystem(store_fs, Fault("write", "*.snp", times=None))
         table = open_table(faulty, part=part)
@@ -249,7 +242,7 @@ class TestDamagedSnapshots:
 class TestMissingParts:
     @kinds
     def test_a_missing_part_is_named_and_nothing_is_served(self, store_fs, compact_bytes):
-        grow(store_fs, 1, 2, part=PartOptions(compact_bytes=compact_bytes))
+        grow(store_fs, 1, 2, compact_bytes=compact_bytes)
         missing = parts_in(store_fs)[0]
         store_fs.must_rm_all(f"t/{missing}")
         for read_only in (True, False):
@@ -260,7 +253,7 @@ class TestMissingParts:
 
     @kinds
     def test_a_cut_part_is_never_served(self, store_fs, compact_bytes):
-        grow(store_fs, 1, part=PartOptions(compact_bytes=compact_bytes))
+        grow(store_fs, 1, compact_bytes=compact_bytes)
         (name,) = parts_in(store_fs)
         for path in list(walk(store_fs, f"t/{name}")) if compact_bytes == WIDE else [f"t/{name}"]:
             whole = store_fs.read(path)

@@ -18,10 +18,11 @@ from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.verify import verify_table
 from measurefs.testing import Fault, FaultFileSystem
 from tests.part.made import WIDE
-from tests.table.damaging import contents_of_files, data_path, flip, grow, part_path, snapshot_path
+from tests.table.damaging import contents_of_files, data_path, flip, part_path, snapshot_path
 from tests.table.tables import (
     ROOT,
     contents,
+    grow,
     one,
     ones,
     open_table,
