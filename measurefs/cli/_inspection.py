@@ -20,8 +20,9 @@ from measurefs.cli._overview import (
     sections,
     stored_bytes,
 )
+from measurefs.cli._tagging import iso
 from measurefs.cli.common import console, count, moment, open_store, plural, print_json, size
-from measurefs.database import Database, MeasureSchema
+from measurefs.database import Database, Measure, MeasureSchema
 from measurefs.part.metadata import PartMetadata
 
 _SHOWN = 20
@@ -69,6 +70,7 @@ def _measure_json(db: Database, figures: MeasureFigures, parts: bool) -> dict[st
     return {
         "name": schema.name,
         "schema": _schema_json(schema),
+        "tags": {name: iso(moment) for name, moment in figures.measure.tags().items()},
         "segments": figures.segments,
         "stored_bytes": measure_bytes(db, schema.name),
         **figures.total.to_dict(),
@@ -179,7 +181,7 @@ def _print_measure(
         ),
         soft_wrap=True,
     )
-    out.print(_schema(schema))
+    out.print(_schema(figures.measure))
     if not figures.tables:
         out.print("It has no rows yet; write some with: measurefs ingest URL MEASURE FILES...")
         return
@@ -189,7 +191,9 @@ def _print_measure(
             _print_part(out, table, part)
 
 
-def _schema(schema: MeasureSchema) -> Table:
+def _schema(measure: Measure) -> Table:
+    schema = measure.schema
+    made = (f"{name} ({moment:%Y-%m-%d %H:%M:%S})" for name, moment in measure.tags().items())
     rows = {
         "entity": _columns(schema.entity),
         "tags": ", ".join(
@@ -199,6 +203,7 @@ def _schema(schema: MeasureSchema) -> Table:
         "fields": _columns(schema.fields),
         "kept": f"in segments of {schema.interval}, {plural(schema.shards, 'shard')} each, "
         + (f"for {schema.ttl}" if schema.ttl else "for ever"),
+        "tagged": ", ".join(made),
     }
     table = Table.grid(padding=(0, 2))
     for name, text in rows.items():

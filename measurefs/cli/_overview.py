@@ -13,7 +13,7 @@ from measurefs.database import Database, Measure
 from measurefs.fs import FileSystem, escape, join
 from measurefs.part.file_part import FilePart
 from measurefs.part.metadata import METADATA, PartMetadata
-from measurefs.part.writer import TRAILER
+from measurefs.part.sections import TRAILER
 
 _PLACE = re.compile(r"seg-(\d+)/shard-(\d+)$")
 

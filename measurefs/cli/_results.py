@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import click
+import numpy as np
 import pyarrow as pa
 
 from measurefs.cli._writers import ENDINGS, WRITERS, print_table
 from measurefs.cli.common import BadInput, Failed, open_store, user_file
-from measurefs.database import MeasureSchema
+from measurefs.database import Measure, MeasureSchema
 from measurefs.query import TIME, check_names, to_nanoseconds
 
 _SPAN = re.compile(r"(?:now\s*)?([+-])\s*(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -31,6 +32,7 @@ def run(
     columns: str | None,
     order: Any,
     limit: int | None,
+    as_of: str | None,
     form: str | None,
     as_json: bool,
     output: str | None,
@@ -49,6 +51,7 @@ def run(
             None if columns is None else [name.strip() for name in columns.split(",")],
             order,
             limit,
+            None if as_of is None else parse_as_of(as_of, found, now),
         )
         with result:
             if form == "table" and output is None:
@@ -106,6 +109,14 @@ def parse_time(text: str | None, option: str, now: int) -> int | None:
             f"cannot use {text!r} as {option}; give a time such as 2026-01-31T12:00:00Z or 2026-01-31, "
             "now, or a time before now such as -30m, -1h or -7d"
         ) from error
+
+
+def parse_as_of(text: str, measure: Measure, now: int) -> Any:
+    """Read a moment as typed: a tag before all else, digits are an epoch, the rest is written as --start."""
+    digits, span = text.isdecimal(), text == "now" or _SPAN.fullmatch(text)
+    if not (digits or span) or text in measure.tags():
+        return text  # a tag or a time; the query says so if it is neither
+    return int(text) if digits else np.datetime64(parse_time(text, "--as-of", now) or 0, "ns")
 
 
 def parse_where(conditions: Sequence[str], schema: MeasureSchema) -> dict[str, list[Any]] | None:

@@ -14,7 +14,8 @@ _EXAMPLES = """\b
 Examples:
   measurefs query ./metrics cpu --where host=a --start -1h
   measurefs query ./metrics cpu --start 2026-01-01 --end 2026-01-02 --output day.parquet
-  measurefs query ./metrics cpu --columns time,usage --order -time --limit 10"""
+  measurefs query ./metrics cpu --columns time,usage --order -time --limit 10
+  measurefs query ./metrics cpu --as-of before-upgrade"""
 
 
 @click.command(short_help="Print or export rows.", epilog=_EXAMPLES)
@@ -33,6 +34,11 @@ Examples:
 @click.option("--columns", metavar="A,B", help="The columns wanted, in this order.")
 @click.option("--order", type=click.Choice(["time", "-time", "series"]), default="time", show_default=True)
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="The first N rows only.")
+@click.option(
+    "--as-of",
+    metavar="TAG|TIME",
+    help="Rows as they were: at a tag, at a time written as --start, or at an epoch.",
+)
 @click.option(
     "--format",
     "form",

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
 from measurefs.database.checks import cast_column, cast_times, one_array, refuse_nulls
-from measurefs.database.intervals import Interval
 from measurefs.database.schema import MeasureSchema
+from measurefs.database.segments import Division, Segment
 from measurefs.fs.errors import SchemaError
 from measurefs.part.rows import Rows
-from measurefs.part.series import SeriesEncoder
+from measurefs.part.series import Codes, SeriesEncoder, SeriesTable
 from measurefs.query import TIME, VERSION, check_names
 
 
@@ -28,10 +28,13 @@ class Checked(NamedTuple):
         All of it; versions are 0 where the caller gave none.
     versioned : bool
         Whether the caller gave them.
+    schema : MeasureSchema
+        What it was checked by.
     """
 
     rows: Rows
     versioned: bool
+    schema: MeasureSchema
 
 
 def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encoder: SeriesEncoder) -> Checked:
@@ -58,7 +61,7 @@ def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encode
         if name in columns
     }
     series, codes = encoder.encode(pa.record_batch(entities, names=list(schema.entity)))
-    return Checked(Rows(series, codes, np.asarray(times), numbers, values), versions is not None)
+    return Checked(Rows(series, codes, np.asarray(times), numbers, values), versions is not None, schema)
 
 
 def _named_columns(table: pa.Table, schema: MeasureSchema, time_column: str) -> dict[str, pa.Array]:
@@ -88,32 +91,54 @@ def _entity_column(
 
 
 class Place(NamedTuple):
-    """Where rows belong: the start of their segment, and their shard."""
+    """Where rows belong: their segment, and their shard."""
 
-    segment: int
+    segment: Segment
     shard: int
 
 
-def split(rows: Rows, interval: Interval, shards: int) -> Iterator[tuple[Place, Rows]]:
+def split(rows: Rows, division: Division, shards: int) -> Iterator[tuple[Place, Rows]]:
     """Split rows by segment and shard, keeping their order of arrival within each."""
     if len(rows) == 0:
         return
-    first, last = (interval.start_of(int(time)) for time in (rows.times.min(), rows.times.max()))
-    if first == last and shards == 1:
-        yield Place(first, 0), rows
+    segments, places = division.locate(rows.times)
+    if shards == 1 and places is None:
+        yield from ((Place(segment, 0), rows) for segment in segments)
         return
-    segments = rows.times // interval.nanoseconds
-    owners = (rows.series.ids % np.uint64(shards)).astype(np.int64)[rows.codes]
-    for (segment, shard), positions in _groups(segments, owners):
-        yield Place(segment * interval.nanoseconds, shard), rows.take(positions)
+    owners = shards_of(rows.series, rows.codes, shards)
+    tables = owners if places is None else places * shards + owners
+    for table, positions in _groups(tables):
+        yield Place(segments[table // shards], table % shards), rows.take(positions)
 
 
-def _groups(
-    segments: npt.NDArray[np.int64], shards: npt.NDArray[np.int64]
-) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.int64]]]:
-    order = np.lexsort((shards, segments))
-    by_segment, by_shard = segments[order], shards[order]
-    changes = (by_segment[1:] != by_segment[:-1]) | (by_shard[1:] != by_shard[:-1])
-    starts = np.concatenate(([0], np.flatnonzero(changes) + 1, [len(order)]))
+def shards_of(series: SeriesTable, codes: Codes, shards: int) -> npt.NDArray[np.int64]:
+    """Return the shard of each row, by its series."""
+    return (series.ids % np.uint64(shards)).astype(np.int64)[codes]
+
+
+def _groups(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+    """Yield each number that occurs, and where, in order."""
+    narrow = numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))  # NumPy sorts two bytes fastest
+    order = np.argsort(narrow, kind="stable")
+    ordered = numbers[order]
+    starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [len(order)]))
     for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        yield (int(by_segment[start]), int(by_shard[start])), order[start:stop]
+        yield int(ordered[start]), order[start:stop]
+
+
+def shards_of_batch(table: pa.Table, schema: MeasureSchema, encoder: SeriesEncoder) -> npt.NDArray[np.int64]:
+    """Return the shard of each row of a batch, of which only the entity columns matter.
+
+    Raises
+    ------
+    SchemaError
+        An entity column is missing, twice there, or has a null or a value of another type.
+    """
+    twice = [name for name in schema.entity if table.column_names.count(name) > 1]
+    if twice:
+        raise SchemaError(f"the rows have two columns named {twice[0]!r}")
+    given = [name for name in schema.entity if name in table.column_names]
+    columns = {name: one_array(table[name]) for name in given}
+    entities = [_entity_column(columns, name, kind, schema) for name, kind in schema.entity.items()]
+    series, codes = encoder.encode(pa.record_batch(entities, names=list(schema.entity)))
+    return shards_of(series, codes, schema.shards)

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from measurefs.codec.sealed import seal, unseal
+from measurefs.database.dropping import create, drop
 from measurefs.database.identity import IDENTITY, SCHEMA, Identity
 from measurefs.database.measure import Measure
+from measurefs.database.outcomes import caught, raise_first
 from measurefs.database.repair import repair_store
 from measurefs.database.schema import EntitySpec, MeasureSchema, TagSpec, make_schema
-from measurefs.database.tables import caught, raise_first
+from measurefs.database.schema_chain import newest
 from measurefs.database.verify import Checker, verify_store
 from measurefs.fs.errors import (
     ClosedError,
@@ -26,7 +28,7 @@ from measurefs.fs.errors import (
     SchemaError,
     UnsupportedStoreError,
 )
-from measurefs.fs.filesystem import FileSystem, make_durable_dir
+from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.process import ProcessGuard
 from measurefs.fs.urls import open_url
@@ -34,6 +36,7 @@ from measurefs.fs.wrappers import ReadOnlyFileSystem
 from measurefs.part.metadata import check_format
 from measurefs.query import check_names
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions
+from measurefs.table.recovery import list_table
 from measurefs.table.repair import RepairReport
 from measurefs.table.verify import VerifyReport
 
@@ -103,29 +106,35 @@ class Database:
         interval : str
             Each segment spans so many whole hours or days (UTC).
         ttl : str, optional
-            Rows older than this, such as ``"30d"``, are not found any more. (Their files are not removed yet.)
+            Rows older than this, such as ``"30d"``, are neither found nor stored. A segment all of whose rows are is
+            dropped, for good: its files are removed ``TableOptions.gc_grace`` later, by a process that has the
+            measure open to write (in the background, or by `Measure.gc`), unless another process writes to it.
+            What a tag holds is kept.
         shards : int
             Tables per segment, among which series are divided; each may have a writer of its own.
         exist_ok : bool
-            Return the measure that is there, if it is the same.
+            Return the measure that is there, if it is the same, with all that `Measure.evolve` has made of it.
 
         Raises
         ------
         SchemaError
             It is there already, or another one of that name is, or what is asked for is none.
+        LockError
+            One of that name was dropped, and somebody else is about to create or to drop it; try again.
         """
         schema = make_schema(name, entity, tags, fields, interval, ttl, shards)
         if escape(name) == IDENTITY:
             raise SchemaError(f"a measure cannot be named {name!r}: the store has a file of that name")
         with self._alone():
             self._check_writable()
-            make_durable_dir(self.fs, escape(name))
             try:
-                self.fs.write(join(escape(name), SCHEMA), seal(schema), exclusive=True)
+                create(self.fs, schema)
             except ExistError:
                 self.fs.sync_path(escape(name))  # whoever made it may have died before its name was durable
                 return self._existing(schema, exist_ok=exist_ok)
-            self.fs.sync_path(escape(name))
+            dropped = self._measures.pop(name, None)
+            if dropped is not None and not dropped.closed:
+                dropped.discard()  # dropping it has failed once it was gone
             return self.measure(name)
 
     def _existing(self, schema: MeasureSchema, *, exist_ok: bool) -> Measure:
@@ -146,7 +155,7 @@ class Database:
     def _is_measure(self, entry: Any) -> bool:
         if not entry.is_dir or escape(unescape(entry.name)) != entry.name:
             return False
-        return any(below.name == SCHEMA for below in self.fs.read_dir(entry.name))
+        return any(below.name == SCHEMA for below in list_table(self.fs, entry.name))
 
     def measure(self, name: str) -> Measure:
         """Return a measure.
@@ -162,17 +171,10 @@ class Database:
             return self._measures[name]
 
     def _open_measure(self, name: str) -> Measure:
+        schema = self._schema_of(name, "measure()")
         root = escape(name)
-        path = join(root, SCHEMA)
-        try:
-            data = self.fs.read(path)
-        except NotExistError:
-            check_names([name], self.measures(), "measure()", "measure")
-            raise
-        check_format(unseal(data, Identity, path).format, path)
-        schema = unseal(data, MeasureSchema, path)
-        if schema.name != name:  # on a disk that does not tell upper from lower case, for one
-            raise SchemaError(f"there is no measure {name!r}: {path!r} is that of measure {schema.name!r}")
+        if schema.revision > 1 and not self.read_only:
+            self.fs.sync_path(root)  # whoever changed it may have died before that was durable
         return Measure(
             self.fs,
             root,
@@ -184,14 +186,64 @@ class Database:
             read_only=self.read_only,
         )
 
+    def _schema_of(self, name: str, what: str) -> MeasureSchema:
+        """Return the schema of a measure; raises `SchemaError`, suggesting the nearest, if there is none."""
+        root = escape(name)
+        try:
+            schema = newest(self.fs, root)
+        except NotExistError:
+            check_names([name], self.measures(), what, "measure")
+            raise
+        if schema.name != name:  # on a disk that does not tell upper from lower case, for one
+            raise SchemaError(
+                f"there is no measure {name!r}: {join(root, SCHEMA)!r} is that of measure {schema.name!r}"
+            )
+        return schema
+
+    def drop_measure(self, name: str) -> None:
+        """Remove a measure with all its rows, snapshots and tags, for good.
+
+        Rows that are only in memory are discarded. `Measure` objects of it are closed. A `QueryResult` that is read
+        after that gives the right rows or raises `ClosedError`, never wrong ones. A crash leaves the measure whole,
+        or gone; files that it leaves are removed when a measure of that name is created. That never shows a row of
+        this one, though a process that was stalled writes on: it ignores all that is not its own.
+
+        Processes that have the measure open to read it get `ClosedError` from `Measure.refresh` or a write, and until
+        then errors about missing files.
+
+        Raises
+        ------
+        SchemaError
+            There is none of that name; the message suggests the nearest.
+        LockError
+            Another process writes to it: one of its tables is locked. Nothing was dropped.
+        CorruptionError
+            Its schema is damaged. Nothing was dropped.
+        FileSystemError
+            Something could not be written or removed. The measure is whole if `measures` has it, else gone, and the
+            rest of its files are removed when one of that name is created.
+        """
+        with self._alone():
+            self._check_writable()
+            self._schema_of(name, "drop_measure()")
+            measure = self._measures.get(name)
+            if measure is None or measure.closed:
+                drop(self.fs, name, contextlib.nullcontext(()), lambda: None)
+            else:
+                drop(self.fs, name, measure.held(), measure.discard)
+
     def _in_use(self) -> list[Measure]:
         return [measure for measure in self._measures.values() if not measure.closed]
 
     def refresh(self) -> None:
-        """See what writers in other processes have committed since."""
+        """See what other processes have committed, changed and dropped since."""
         with self._alone():
             for measure in self._in_use():
-                measure.refresh()
+                try:
+                    measure.refresh()
+                except ClosedError:
+                    if not measure.closed:
+                        raise  # else it was dropped, and says so to those who use it
 
     def flush(self) -> None:
         """Return once every row written so far is durable; raises as `Measure.flush`, after all were tried."""
@@ -201,7 +253,7 @@ class Database:
         raise_first([caught(measure.flush) for measure in measures])
 
     def step(self) -> float:
-        """Flush and collect whatever is due by now, and return the seconds until something is.
+        """Flush, collect and drop whatever is due by now, and return the seconds until something is.
 
         A thread of the database's does this, unless it was opened with ``background=False``. What fails is not
         raised: it shows in `Measure.stats`, and is tried again after a pause.

@@ -9,19 +9,21 @@ from typing import Any
 import msgspec
 
 from measurefs.codec.sealed import seal
-from measurefs.database.identity import IDENTITY, Identity
+from measurefs.database.identity import IDENTITY, SCHEMA, Identity
+from measurefs.database.schema_health import read_schema, repair_revisions
+from measurefs.database.tag_health import repair_tags
 from measurefs.database.verify import (
     Checker,
     TablePlace,
     chosen_roots,
     identity_damages,
     opened,
-    read_schema,
     strangers,
     tables_of,
 )
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.paths import basename
 from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.verify import Damage
 from measurefs.table import Runtime, TableOptions
@@ -86,7 +88,7 @@ def repair_measure(
     """Repair the measure in a directory; see `repair`."""
     done = RepairReport(apply, VerifyReport(measures=1))
     schema, damage = read_schema(fs, root)
-    tables = list(tables_of(fs, root))
+    tables = list(tables_of(fs, root, schema))
     if damage is None:
         done.found.files = 1
     else:
@@ -101,10 +103,13 @@ def repair_measure(
             apply=apply,
             hasher=checker.hasher,
             also=lambda state: strangers(state, table, schema),
+            floor=schema.floor if schema else 0,
         )
 
     for each in checker.run(mend, tables):
         done.add(each)
+    done.add(repair_revisions(fs, root, schema, apply=apply))
+    done.add(repair_tags(fs, root, schema, apply=apply))
     return done
 
 
@@ -124,7 +129,13 @@ def _repair_identity(fs: FileSystem, *, apply: bool) -> RepairReport:
 
 
 def _refusal(fs: FileSystem, damage: Damage, tables: Sequence[TablePlace]) -> Damage:
-    """Say how to go on without ``schema.json``: interval, shards and ttl stand nowhere else."""
+    """Say how to go on without a schema: interval, shards and ttl stand nowhere else."""
+    if basename(damage.path) != SCHEMA:
+        return msgspec.structs.replace(
+            damage,
+            reason=f"{damage.reason}; restore it from a backup, or delete it to go back to the revision before it, "
+            "without what was changed then",
+        )
     known = _known_of(fs, tables)
     tells = f" Its parts tell: {known}." if known else ""
     return msgspec.structs.replace(

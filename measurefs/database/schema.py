@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from measurefs.fs.structs import decodable
 from measurefs.part.metadata import FORMAT_VERSION, Column
 from measurefs.query import TIME, VERSION
 from measurefs.table import TableSchema
+from measurefs.table.epochs import MAX_TOKEN
 
 DEFAULT_FAMILY = "default"
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -58,6 +59,13 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shards : int
     revision : int
         Grows with each change of the schema.
+    first_interval : str or None
+        The interval that the measure was created with, if that is another one than now: what plain names of
+        segments span.
+    dropped_before : int or None
+        Rows before this time (nanoseconds since 1970-01-01 UTC) were dropped for good.
+    floor : int
+        The tokens up to this one were used by measures of the same name that were dropped; see `TsTable`.
     """
 
     name: str
@@ -69,6 +77,9 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shards: int
     revision: int = 1
     format: int = FORMAT_VERSION
+    first_interval: str | None = None
+    dropped_before: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    floor: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)] = 0
 
     @property
     def columns(self) -> dict[str, ColumnType]:
@@ -91,8 +102,11 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return TableSchema(self.entity, [*tags, *(Column(name, kind) for name, kind in self.fields.items())])
 
     def same_columns(self, other: MeasureSchema) -> bool:
-        """Whether both are of the same measure, revisions apart."""
-        return msgspec.structs.replace(self, revision=other.revision) == other
+        """Whether both are of the same measure, apart from what has happened to it."""
+        kept = {
+            name: getattr(other, name) for name in ("revision", "first_interval", "dropped_before", "floor")
+        }
+        return msgspec.structs.replace(self, **kept) == other
 
 
 def make_schema(
@@ -120,13 +134,13 @@ def make_schema(
     schema = MeasureSchema(
         name=name,
         entity=_typed(columns, _ENTITY_TYPES, "entity column"),
-        tags={family: _typed(tag, _TAG_TYPES, "tag") for family, tag in _families(tags or {}).items()},
-        fields=_typed(fields or {}, _FIELD_TYPES, "field"),
+        tags=typed_tags(families_of(tags or {})),
+        fields=typed_fields(fields or {}),
         interval=str(Interval.parse(interval, "interval")),
         ttl=None if ttl is None else str(Interval.parse(ttl, "ttl")),
         shards=_checked_shards(shards),
     )
-    _check_unique(schema)
+    check_unique(schema)
     return schema
 
 
@@ -136,7 +150,7 @@ def _checked_shards(shards: Any) -> int:
     return shards
 
 
-def _families(tags: TagSpec) -> dict[str, Mapping[str, str]]:
+def families_of(tags: TagSpec) -> dict[str, Mapping[str, str]]:
     """Put tags given without a family into the default one."""
     plain = {name: kind for name, kind in tags.items() if not isinstance(kind, Mapping)}
     named = {family: columns for family, columns in tags.items() if isinstance(columns, Mapping)}
@@ -145,6 +159,16 @@ def _families(tags: TagSpec) -> dict[str, Mapping[str, str]]:
             f"the tags {', '.join(map(str, plain))} belong to the family {DEFAULT_FAMILY!r}; give them in there"
         )
     return ({DEFAULT_FAMILY: plain} if plain else {}) | named
+
+
+def typed_tags(families: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, ColumnType]]:
+    """Return tags by family with their types; raises `SchemaError` for a type that tags cannot have."""
+    return {family: _typed(columns, _TAG_TYPES, "tag") for family, columns in families.items()}
+
+
+def typed_fields(fields: Mapping[str, str]) -> dict[str, ColumnType]:
+    """Return fields with their types; raises `SchemaError` for a type that fields cannot have."""
+    return _typed(fields, _FIELD_TYPES, "field")
 
 
 def _typed(columns: Mapping[str, str], allowed: frozenset[ColumnType], what: str) -> dict[str, ColumnType]:
@@ -171,7 +195,8 @@ def _check_text(name: Any, what: str) -> None:
         raise SchemaError(f"{what} needs a name of Unicode text, not {name!r}")
 
 
-def _check_unique(schema: MeasureSchema) -> None:
+def check_unique(schema: MeasureSchema) -> None:
+    """Raise `SchemaError` for a name that is none, or that is given twice."""
     seen: set[str] = set(_RESERVED)
     folded = collections.Counter(family.casefold() for family in schema.tags)
     for family in schema.tags:

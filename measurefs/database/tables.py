@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from measurefs.database.batch import Place
-from measurefs.database.intervals import Interval, segment_start
+from measurefs.database.evolution import becoming_floats, is_outgrown
+from measurefs.database.exactness import ExactColumns, inexact_value
+from measurefs.database.identity import SCHEMA
+from measurefs.database.intervals import Interval
+from measurefs.database.outcomes import caught, make_durable, raise_first
+from measurefs.database.schema import MeasureSchema
+from measurefs.database.schema_chain import Revision, newest, revision_of
+from measurefs.database.segments import Division, Segment, named_segment, segment_name
 from measurefs.fs.errors import (
     ClosedError,
     CorruptionError,
     FencedError,
-    FileSystemError,
+    LockError,
     MeasureFSError,
-    NotDurableError,
     NotExistError,
 )
-from measurefs.fs.filesystem import DirEntry, FileSystem
+from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join, unescape
-from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TableSchema, TsTable
+from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TsTable
+from measurefs.table.recovery import list_table
 
 SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
 
@@ -33,18 +41,26 @@ class Tables:
     fs : FileSystem
     root : str
         The measure's directory.
-    interval : Interval
-        The span of a segment.
-    schema : callable
-        Returns what the tables need of the measure's schema, as it is now.
+    schema : MeasureSchema
+
+    Attributes
+    ----------
+    schema : MeasureSchema
+        As far as it is known here; see `adopt` and `look`.
+    publishing : threading.Lock
+        Held while the rows of a batch become visible, in all its tables, and while a query pins the tables it
+        reads; so nobody in the process sees a part of a batch. Nothing that waits is done under it.
+    generation : int
+        Grows with every change of which tables there are.
+    exact : ExactColumns
+        The columns of which nobody may publish integers that float64 does not have.
     """
 
     def __init__(
         self,
         fs: FileSystem,
         root: str,
-        interval: Interval,
-        schema: Callable[[], TableSchema],
+        schema: MeasureSchema,
         options: TableOptions,
         runtime: Runtime,
         background: Background | None,
@@ -52,43 +68,190 @@ class Tables:
     ) -> None:
         self._fs = fs
         self._root = root
-        self._interval = interval
-        self._schema = schema
+        self._first = Interval.parse(schema.first_interval or schema.interval, "interval")
+        self.schema = schema
+        self.publishing = threading.Lock()
+        self.exact = ExactColumns(self.publishing)
+        self.generation = 0
+        self._forgotten: list[tuple[Place, TsTable]] = []
         self._options = options
         self._runtime = runtime
         self._background = background
         self._memory = memory
         self._tables: dict[Place, TsTable] = {}
         self._found: set[Place] | None = None
+        self._segments: set[Segment] | None = None
+        self._division: Division | None = None
         self._closed = False
         self._lock = threading.RLock()
 
     def path(self, place: Place) -> str:
         """Return the directory of a table."""
-        return join(self._root, self._interval.segment_name(place.segment), f"shard-{place.shard}")
+        return join(self.segment_path(place.segment), f"shard-{place.shard}")
+
+    def segment_path(self, segment: Segment) -> str:
+        """Return the directory of a segment."""
+        return join(self._root, segment_name(segment, self._first))
+
+    def place(self, path: str) -> Place:
+        """Return whose directory a path below the measure's is; raises `CorruptionError` if it is no table's."""
+        name, _, below = path.partition("/")
+        segment, shard = named_segment(name, self._first), SHARD.fullmatch(below)
+        if segment is None or shard is None:
+            raise CorruptionError(
+                join(self._root, path), "a tag names it, and it cannot be a table of this measure"
+            )
+        return Place(segment, int(shard.group(1)))
+
+    def is_dropped(self, segment: Segment) -> bool:
+        """Whether no row of a segment is ever to be seen again, by the schema as it is known here."""
+        dropped = self.schema.dropped_before
+        return dropped is not None and segment.end <= dropped
+
+    # Which there are.
 
     def places(self) -> list[Place]:
-        """Return where there are tables, by time and shard, as of the last `refresh`."""
+        """Return where there are tables, by time and shard, as of the last `refresh`; without dropped ones."""
         with self._lock:
             if self._found is None:
                 self._found = set(self._find())
             return sorted(self._found)
 
     def _find(self) -> Iterator[Place]:
-        for segment in _list(self._fs, self._root):
-            start = segment_start(segment.name) if segment.is_dir else None
-            if start is None:
-                continue
-            for entry in _list(self._fs, join(self._root, segment.name)):
-                match = SHARD.fullmatch(entry.name) if entry.is_dir else None
-                if match:
-                    yield Place(start, int(match.group(1)))
+        for segment in self.segments():
+            if not self.is_dropped(segment):
+                yield from (Place(segment, shard) for shard in self.shards_in(segment))
+
+    def shards_in(self, segment: Segment) -> list[int]:
+        """Return the shards that have a directory in a segment, as of now."""
+        entries = list_table(self._fs, self.segment_path(segment))
+        matches = (SHARD.fullmatch(entry.name) for entry in entries if entry.is_dir)
+        return sorted(int(match.group(1)) for match in matches if match)
+
+    def segments(self) -> list[Segment]:
+        """Return the segments that have a directory, as of the last look; also those that are dropped."""
+        with self._lock:
+            if self._segments is None:
+                self._list()
+            return sorted(self._segments or ())
+
+    def _list(self) -> list[str]:
+        """List the measure's directory, keep what segments there are, and return all names."""
+        names = [entry.name for entry in list_table(self._fs, self._root)]
+        found = {segment for name in names if (segment := named_segment(name, self._first)) is not None}
+        self._segments = found | {place.segment for place in self._tables}
+        self._division = None
+        return names
+
+    def removed(self, segment: Segment) -> None:
+        """Take note that the directory of a segment is gone."""
+        with self._lock:
+            if self._segments is not None:
+                self._segments.discard(segment)
+
+    def division(self) -> Division:
+        """Return how time is divided into segments."""
+        with self._lock:
+            if self._division is None:
+                segments = [segment for segment in self.segments() if not self.is_dropped(segment)]
+                interval = Interval.parse(self.schema.interval, "interval")
+                self._division = Division(segments, interval, self.schema.dropped_before)
+            return self._division
 
     def refresh(self) -> None:
-        """See the tables, and in those not opened for writing the rows, that others have made since."""
+        """See the schema, the tables, and in those not opened for writing the rows, that others have made since."""
         with self._lock:
+            self.look()
             self._found = set(self._find()) | set(self._tables)
-            self._each(TsTable.refresh, self._tables.values())
+            tables = list(self._tables.values())
+            changed = self._each(TsTable.refresh, tables)
+            self.generation += 1
+            self._learn(table for table, new in zip(tables, changed, strict=True) if new)
+
+    def look(self) -> bool:
+        """See the newest schema, and the segments that others have made; return whether the schema is another one.
+
+        One listing, and the reading of a schema that is new.
+
+        Raises
+        ------
+        ClosedError
+            The measure was dropped.
+        """
+        with self._lock:
+            names = self._list()
+            revisions = [revision for name in names if (revision := revision_of(name)) is not None]
+            if SCHEMA in names and max(revisions) == Revision.of(self.schema):
+                return False
+            try:
+                return self.adopt(newest(self._fs, self._root))
+            except NotExistError as error:
+                raise ClosedError(f"measure {self.schema.name!r} was dropped") from error
+
+    def _learn(self, tables: Iterable[TsTable]) -> None:
+        """Look for a newer schema if tables have what only such a one can know of."""
+        for table in tables:
+            with table.pin() as snapshot:
+                outgrown = is_outgrown(self.schema, (part.metadata for part in snapshot.file_parts))
+            if outgrown:
+                self.look()
+                return
+
+    def adopt(self, schema: MeasureSchema) -> bool:
+        """Go on with a schema, unless one as new is known; forget the tables of segments that it says are dropped.
+
+        Raises
+        ------
+        ClosedError
+            It is of another measure, that was created after this one was dropped.
+        FileSystemError
+            Rows in memory have integers that a column by now cannot hold, and could not be flushed with its old type.
+        """
+        with self._lock:
+            if schema.floor != self.schema.floor:
+                raise ClosedError(
+                    f"measure {self.schema.name!r} was dropped, and created again; get the new one from the database"
+                )
+            if Revision.of(schema) <= Revision.of(self.schema):
+                return False
+            with self._fitting(becoming_floats(self.schema, schema)):
+                for table in self.writers():  # before any row with new columns: a flush would leave these out
+                    table.schema = schema.for_table()
+                self.schema = schema
+                self._division = None
+                gone = [place for place in self._tables if self.is_dropped(place.segment)]
+                tables = [(place, self._tables.pop(place)) for place in gone]
+                self._forgotten += [item for item in tables if not item[1].read_only or item[1].pinned]
+                if self._found is not None:
+                    self._found = {place for place in self._found if not self.is_dropped(place.segment)}
+                self.generation += 1
+            if self._background is not None:
+                self._background.wake(slow=True)  # segments may have expired by a shorter ttl
+            return True
+
+    @contextlib.contextmanager
+    def _fitting(self, floats: Collection[str]) -> Iterator[None]:
+        """Keep publishers out when no rows in memory have integers that float64 does not have in these columns."""
+        lost: set[TsTable] = set()
+        while True:
+            with self.publishing:
+                unfit = [table for table in self.writers() if table not in lost and _is_unfit(table, floats)]
+                if not unfit:
+                    yield
+                    return
+            for table in unfit:
+                try:
+                    table.flush()
+                except FencedError:
+                    lost.add(table)  # it never flushes again
+
+    def take_forgotten(self) -> list[tuple[Place, TsTable]]:
+        """Hand over the tables of dropped segments that were open here: closing them is up to the caller."""
+        with self._lock:
+            forgotten, self._forgotten = self._forgotten, []
+            return forgotten
+
+    # Opening them.
 
     def reading(self, places: Sequence[Place]) -> list[TsTable]:
         """Return tables to read from."""
@@ -96,8 +259,12 @@ class Tables:
             self._check_open()
             missing = [place for place in places if place not in self._tables]
             opened = self._each(lambda place: self._open(place, read_only=True), missing)
-            self._tables.update(zip(missing, opened, strict=True))
-            return [self._tables[place] for place in places]
+            found = dict(zip(missing, opened, strict=True))
+            self._tables.update(
+                (place, table) for place, table in found.items() if not self.is_dropped(place.segment)
+            )
+            self._learn(opened)
+            return [self._tables.get(place) or found[place] for place in places]
 
     def writing(self, places: Sequence[Place]) -> list[TsTable]:
         """Return tables to write to; takes their locks the first time.
@@ -114,7 +281,40 @@ class Tables:
                 self._tables[place] = table
                 if self._found is not None:
                     self._found.add(place)
+                if self._segments is not None and place.segment not in self._segments:
+                    self._segments.add(place.segment)
+                    self._division = None
+                self.generation += 1
             return [self._tables[place] for place in places]
+
+    def prepare(self, places: Collection[Place]) -> None:
+        """Open tables to write to, unless by now the rows belong elsewhere; look for that at `ready` and `division`.
+
+        Others may have changed the interval, made segments where we would make ours, or dropped some of these.
+        What one has dropped shows once its lock could be taken: dropping is done under it.
+
+        Raises
+        ------
+        LockError
+            Another writer has one of them; the message names segment and shard.
+        """
+        known = set(self.segments())
+        segments = {place.segment for place in places}
+        if not segments <= known:
+            self.look()
+            if any(self.division().at(segment.start) != segment for segment in segments - known):
+                return
+        self.writing(sorted(places))
+        if segments & known:
+            self.look()
+
+    def ready(self, places: Iterable[Place]) -> list[TsTable] | None:
+        """Return tables to write to if all are open for that."""
+        with self._lock:
+            self._check_open()
+            tables = [self._tables.get(place) for place in places]
+            ready = [table for table in tables if table is not None and not table.read_only]
+            return ready if len(ready) == len(tables) else None
 
     def _is_missing(self, place: Place) -> bool:
         table = self._tables.get(place)
@@ -126,6 +326,8 @@ class Tables:
         def attempt(place: Place) -> TsTable | MeasureFSError:
             try:
                 return self._open(place, read_only=False, predecessor=self._tables.get(place))
+            except LockError as error:
+                return self._routed(error, place)
             except MeasureFSError as error:
                 return error
 
@@ -137,6 +339,22 @@ class Tables:
         )
         raise_first(outcomes)
 
+    def _routed(self, error: LockError, place: Place) -> LockError:
+        """Say which shard of which segment another writer has, and how rows find their writer."""
+        if self.schema.shards == 1 or isinstance(error, FencedError):
+            return error
+        segment = segment_name(place.segment, self._first)
+        routed = LockError(
+            error.operation,
+            error.path,
+            f"shard {place.shard} of segment {segment} is written by another: {error.reason}. Each shard has one "
+            "writer: Measure.shard_of tells which rows are whose",
+            error.errno,
+            error.holder,
+        )
+        routed.__cause__ = error
+        return routed
+
     def _each(self, call: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         """Make a call for each item, several at a time."""
         return list(self._runtime.run_io(call, list(items)))
@@ -146,12 +364,13 @@ class Tables:
             self._fs,
             self.path(place),
             self._options,
-            schema=self._schema(),
+            schema=self.schema.for_table(),
             read_only=read_only,
             runtime=self._runtime,
             background=self._background,
             memory=self._memory,
             predecessor=predecessor,
+            floor=self.schema.floor,
         )
         try:
             self._check_home(table, place)
@@ -162,15 +381,45 @@ class Tables:
 
     def _check_home(self, table: TsTable, place: Place) -> None:
         """Raise unless all rows are of the segment after which the table's directory is named."""
-        end = place.segment + self._interval.nanoseconds
         with table.pin() as snapshot:
             for part in snapshot.file_parts:
-                if part.rows and not (place.segment <= part.min_time and part.max_time < end):
+                if part.rows and not place.segment.holds(part.min_time, part.max_time):
                     raise CorruptionError(
                         part.path,
                         "it has rows of times outside its segment; was a directory renamed or moved? "
                         "run 'measurefs verify'",
                     )
+
+    def open_for_writing(self, place: Place) -> TsTable | None:
+        """Return a table if it is open for writing here."""
+        with self._lock:
+            table = self._tables.get(place)
+            return None if table is None or table.read_only else table
+
+    @contextlib.contextmanager
+    def borrowed(self, place: Place) -> Iterator[TsTable]:
+        """Give a table to write to, and let go of its lock afterwards unless it was open for writing before.
+
+        Raises
+        ------
+        LockError
+            Another writer has it.
+        """
+        with self._lock:
+            mine = self._is_missing(place)
+            (table,) = self.writing([place])
+        try:
+            yield table
+        finally:
+            if mine:
+                self._let_go(place, table)
+
+    def _let_go(self, place: Place, table: TsTable) -> None:
+        with self._lock:
+            if self._tables.get(place) is table and not self._closed:
+                table.close()
+                self._tables[place] = self._open(place, read_only=True, predecessor=table)
+                self.generation += 1
 
     def writers(self) -> list[TsTable]:
         """Return the tables that are open for writing."""
@@ -188,13 +437,32 @@ class Tables:
             Another writer has taken one of them over.
         """
         upto = dict.fromkeys(self.writers()) if epochs is None else epochs
-        raise_first(self._each(lambda item: caught(lambda: _make_durable(*item)), upto.items()))
+        outcomes = self._each(lambda item: caught(lambda: make_durable(*item)), upto.items())
+        raise_first(self._of_kept_tables(zip(upto, outcomes, strict=True)))
+
+    def _of_kept_tables(self, outcomes: Iterable[tuple[TsTable, MeasureFSError | None]]) -> list[object]:
+        """Return what tables raised, without those whose rows were dropped, perhaps by another process, meanwhile."""
+        failed = [(table, error) for table, error in outcomes if error is not None]
+        if not (self._closed or all(isinstance(error, FencedError) for _, error in failed)):
+            with contextlib.suppress(MeasureFSError):
+                self.look()
+        with self._lock:
+            kept = set(self._tables.values())
+            return [error for table, error in failed if table in kept]
 
     def close(self) -> None:
         """Close every table, and only then raise what the first that failed raised."""
         with self._lock:
-            raise_first(self._each(lambda table: caught(table.close), self._tables.values()))
+            tables = list(self._tables.values())
+            outcomes = self._each(lambda table: caught(table.close), tables)
+            raise_first(self._of_kept_tables(zip(tables, outcomes, strict=True)))
             self._closed = True
+
+    def abandon(self) -> None:
+        """Close every table without making its rows durable; then raise what the first that failed raised."""
+        with self._lock:
+            self._closed = True
+            raise_first(self._each(lambda table: caught(table.abandon), self._tables.values()))
 
     def _check_open(self) -> None:
         if self._closed:  # while the caller's rows were on their way here
@@ -203,39 +471,8 @@ class Tables:
             )
 
 
-def _make_durable(table: TsTable, epoch: int | None) -> None:
-    try:
-        table.flush(epoch)
-    except FencedError:
-        raise
-    except FileSystemError as error:
-        raise NotDurableError(
-            "make durable",
-            table.root,
-            f"{error}; the rows are stored, readable and kept in memory, and it will be tried again by itself; "
-            "call flush() to wait for it",
-            error.errno,
-        ) from error
-
-
-def caught(call: Callable[[], None]) -> MeasureFSError | None:
-    """Make a call and return the error it raised, if any, to make the other calls before `raise_first`."""
-    try:
-        call()
-    except MeasureFSError as error:
-        return error
-    return None
-
-
-def raise_first(outcomes: Iterable[object]) -> None:
-    """Raise the first of the outcomes that is an error."""
-    for outcome in outcomes:
-        if isinstance(outcome, MeasureFSError):
-            raise outcome
-
-
-def _list(fs: FileSystem, path: str) -> list[DirEntry]:
-    try:
-        return fs.read_dir(path)
-    except NotExistError:
-        return []
+def _is_unfit(table: TsTable, floats: Collection[str]) -> bool:
+    if not floats:
+        return False
+    with table.pin() as snapshot:
+        return any(inexact_value(part.held, floats) is not None for part in snapshot.memory_parts)

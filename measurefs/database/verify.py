@@ -7,11 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from measurefs.codec.sealed import unseal
+from measurefs.codec.widening import is_narrower
+from measurefs.database.dropping import DROPPED, is_leftover
 from measurefs.database.identity import IDENTITY, SCHEMA, Identity
-from measurefs.database.intervals import Interval, segment_start
+from measurefs.database.intervals import Interval
 from measurefs.database.schema import MeasureSchema
+from measurefs.database.schema_chain import revision_of
+from measurefs.database.schema_health import damage_of, read_schema, verify_revisions
+from measurefs.database.segments import Segment, is_segment_name, named_segment
 from measurefs.database.tables import SHARD
-from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError, SchemaError
+from measurefs.database.tag_health import verify_tags
+from measurefs.database.tags import TAGS
+from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.urls import open_url
@@ -22,14 +29,15 @@ from measurefs.part.writer import Mapper
 from measurefs.query import check_names
 from measurefs.table import Runtime, TableOptions
 from measurefs.table.recovery import list_table
+from measurefs.table.tags import tags_in
 from measurefs.table.verify import CORRUPT, TableState, VerifyReport, examine, report_on
 
 
 class TablePlace(NamedTuple):
-    """A table's directory, its segment's start and its shard."""
+    """A table's directory, its segment (None if no schema tells what its name spans) and its shard."""
 
     path: str
-    segment: int
+    segment: Segment | None
     shard: int
 
 
@@ -111,7 +119,7 @@ def verify_store(fs: FileSystem, checker: Checker, measure: str | None = None) -
     for root in roots:
         report.add(verify_measure(fs, root, checker))
     if measure is None:
-        names = {entry.name for entry in fs.read_dir("")} - {IDENTITY, *roots}
+        names = {entry.name for entry in fs.read_dir("")} - {IDENTITY, DROPPED, *roots}
         _count_others(report, names)
     return report
 
@@ -125,16 +133,22 @@ def verify_measure(fs: FileSystem, root: str, checker: Checker) -> VerifyReport:
     else:
         report.damages.append(damage)
 
+    report.add(verify_revisions(fs, root, schema))
+    floor = schema.floor if schema else 0
+
     def check(table: TablePlace) -> VerifyReport:
-        state = examine(fs, table.path, checker.hasher)
+        state = examine(fs, table.path, checker.hasher, floor=floor)
         found = report_on(state)
-        found.damages += strangers(state, table, schema)
+        if any(strangers(state, table, schema)):  # a writer may have changed the schema since it was read
+            found.damages += strangers(state, table, read_schema(fs, root)[0])
         return found
 
-    for found in checker.run(check, list(tables_of(fs, root))):
+    for found in checker.run(check, list(tables_of(fs, root, schema))):
         report.add(found)
-    names = {entry.name for entry in fs.read_dir(root)} - {SCHEMA}
-    _count_others(report, {name for name in names if segment_start(name) is None})
+    report.add(verify_tags(fs, root))
+    names = {entry.name for entry in list_table(fs, root)} - {TAGS}
+    others = {name for name in names if not _is_segment(name, schema) and revision_of(name) is None}
+    _count_others(report, others)
     return report
 
 
@@ -148,14 +162,14 @@ def _count_others(report: VerifyReport, names: set[str]) -> None:
 
 
 def measure_roots(fs: FileSystem) -> list[str]:
-    """Return the directories of measures, also of such whose ``schema.json`` is gone."""
+    """Return the directories of measures, also of such whose ``schema.json`` is gone without their being dropped."""
     found = []
     for entry in list_table(fs, ""):
         if entry.is_dir and escape(unescape(entry.name)) == entry.name:
             below = list_table(fs, entry.name)
-            if any(
-                one.name == SCHEMA or (one.is_dir and segment_start(one.name) is not None) for one in below
-            ):
+            there = any(one.name == SCHEMA for one in below)
+            rows = any(one.is_dir and is_segment_name(one.name) for one in below)
+            if there or (rows and not is_leftover(fs, entry.name)):
                 found.append(entry.name)
     return found
 
@@ -169,17 +183,32 @@ def chosen_roots(fs: FileSystem, measure: str | None) -> list[str]:
     return [escape(measure)]
 
 
-def tables_of(fs: FileSystem, root: str) -> Iterator[TablePlace]:
-    """Yield a measure's tables, whatever its schema says."""
-    for segment in list_table(fs, root):
-        start = segment_start(segment.name) if segment.is_dir else None
-        if start is None:
+def tables_of(fs: FileSystem, root: str, schema: MeasureSchema | None) -> Iterator[TablePlace]:
+    """Yield a measure's tables, without those that were dropped and whose files are being removed."""
+    for entry in list_table(fs, root):
+        if not entry.is_dir or not _is_segment(entry.name, schema):
             continue
-        path = join(root, segment.name)
-        for entry in list_table(fs, path):
-            match = SHARD.fullmatch(entry.name) if entry.is_dir else None
-            if match:
-                yield TablePlace(join(path, entry.name), start, int(match.group(1)))
+        segment = None if schema is None else _segment_of(entry.name, schema)
+        path = join(root, entry.name)
+        for below in list_table(fs, path):
+            match = SHARD.fullmatch(below.name) if below.is_dir else None
+            if match and not _is_going(fs, join(path, below.name), segment, schema):
+                yield TablePlace(join(path, below.name), segment, int(match.group(1)))
+
+
+def _is_segment(name: str, schema: MeasureSchema | None) -> bool:
+    return is_segment_name(name) if schema is None else _segment_of(name, schema) is not None
+
+
+def _segment_of(name: str, schema: MeasureSchema) -> Segment | None:
+    return named_segment(name, Interval.parse(schema.first_interval or schema.interval, "interval"))
+
+
+def _is_going(fs: FileSystem, path: str, segment: Segment | None, schema: MeasureSchema | None) -> bool:
+    """Whether a table was dropped, and no tag keeps it."""
+    if schema is None or segment is None or schema.dropped_before is None:
+        return False
+    return segment.end <= schema.dropped_before and not tags_in(e.name for e in list_table(fs, path))
 
 
 # What can be wrong with it.
@@ -191,46 +220,20 @@ def identity_damages(fs: FileSystem) -> list[Damage]:
         identity = unseal(fs.read(IDENTITY), Identity, IDENTITY)
         check_format(identity.format, IDENTITY)
     except (CorruptionError, FileSystemError) as error:
-        return [_damage(error, IDENTITY)]
+        return [damage_of(error, IDENTITY)]
     return []
-
-
-def read_schema(fs: FileSystem, root: str) -> tuple[MeasureSchema | None, Damage | None]:
-    """Return a measure's schema, or what is wrong with it."""
-    path = join(root, SCHEMA)
-    try:
-        data = fs.read(path)
-        check_format(unseal(data, Identity, path).format, path)
-        schema = unseal(data, MeasureSchema, path)
-        Interval.parse(schema.interval, "interval")
-    except (CorruptionError, FileSystemError) as error:
-        return None, _damage(error, path)
-    except SchemaError as error:
-        return None, Damage(path, str(error))
-    if escape(schema.name) != root:
-        return schema, Damage(path, f"it is of measure {schema.name!r}; was it renamed or copied?")
-    return schema, None
-
-
-def _damage(error: CorruptionError | FileSystemError, path: str) -> Damage:
-    if isinstance(error, NotExistError):
-        return Damage(path, "it is missing")
-    if isinstance(error, CorruptionError):
-        return Damage(path, error.reason, error.offset)
-    return Damage(path, f"it cannot be read: {error.reason}")
 
 
 def strangers(state: TableState, table: TablePlace, schema: MeasureSchema | None) -> Iterator[Damage]:
     """Yield the parts that do not belong here: of other columns, or of other times."""
     if schema is None:
         return
-    end = table.segment + Interval.parse(schema.interval, "interval").nanoseconds
     for check in state.checks.values():
         part = check.metadata
         if part is None or check.verdict != "intact":
             continue
         reason = _stranger(part, schema)
-        if part.rows and not (table.segment <= part.min_time and part.max_time < end):
+        if part.rows and table.segment is not None and not table.segment.holds(part.min_time, part.max_time):
             reason = reason or "it has rows of times outside its segment"
         if reason is not None:
             yield part_damage(join(state.root, part.name), part, reason)
@@ -242,7 +245,10 @@ def _stranger(part: PartMetadata, schema: MeasureSchema) -> str | None:
     known = {column.name: column for column in schema.for_table().columns}
     for stored in part.columns:
         column = stored.column
-        if column.name in known and known[column.name].type != column.type:
+        if column.name not in known or known[column.name].type == column.type:
+            continue
+        was_widened = schema.revision > 1 and is_narrower(column.type, known[column.name].type)
+        if not was_widened:
             return (
                 f"its column {column.name!r} is {column.type}, and the measure's is {known[column.name].type}"
             )

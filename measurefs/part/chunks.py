@@ -40,6 +40,12 @@ class ChunkTable:
     sizes: npt.NDArray[np.int64]
     checks: npt.NDArray[np.int64]
     nulls: npt.NDArray[np.int64]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+    def slice(self, first: int, stop: int) -> ChunkTable:
+        """Return those of the primary blocks from first up to stop."""
+        return ChunkTable(*(getattr(self, field.name)[first:stop] for field in dataclasses.fields(self)))
 
 
 class Merged(NamedTuple):

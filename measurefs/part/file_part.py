@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from measurefs.codec import columns as codec
 from measurefs.codec.checksum import verify, verify32
+from measurefs.codec.columns import Chunk
 from measurefs.codec.sealed import unseal
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
 from measurefs.part.chunks import decode_chunks, fetch_chunks
+from measurefs.part.encoded import EncodedBlocks
 from measurefs.part.fetch import Fetch, Range, together
 from measurefs.part.index import TIME, VERSION, Meta, Page, decode_page
 from measurefs.part.metadata import (
@@ -25,6 +27,7 @@ from measurefs.part.metadata import (
     PRIMARY,
     SERIES,
     TIMESTAMPS,
+    Column,
     Header,
     PartMetadata,
     StoredColumn,
@@ -32,9 +35,10 @@ from measurefs.part.metadata import (
 )
 from measurefs.part.part import Blocks, Part, Scan
 from measurefs.part.rows import Rows
+from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import Selection, select, wanted_pages
 from measurefs.part.series import SeriesTable
-from measurefs.part.writer import MAGIC, TRAILER, Mapper, column_sections
+from measurefs.part.writer import Mapper, column_sections
 
 
 class FilePart(Part):
@@ -64,7 +68,7 @@ class FilePart(Part):
         self.max_time = metadata.max_time
         self.path = join(root, metadata.name)
         self._run = run
-        columns = [stored.column for stored in metadata.columns]
+        columns = self.columns
         self._position = {column.name: place for place, column in enumerate(columns, start=VERSION + 1)}
         self.kinds = [ColumnType.INT64, ColumnType.INT64, *(column.type for column in columns)]
         self.section_of = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in columns)]
@@ -87,6 +91,16 @@ class FilePart(Part):
         known = ("time", "version")
         return known[column] if column <= VERSION else self.metadata.columns[column - VERSION - 1].column.name
 
+    @property
+    def columns(self) -> list[Column]:
+        """Its tags and fields."""
+        return [stored.column for stored in self.metadata.columns]
+
+    @property
+    def dictionaries(self) -> dict[str, pa.Array]:
+        """The dictionaries that are loaded, by the name of their column."""
+        return {self.column_name(column): values for column, values in self._dictionaries.items()}
+
     def dictionary(self, column: int) -> pa.Array | None:
         """Return the dictionary of a column, None if it has none or it is not loaded."""
         return self._dictionaries.get(column)
@@ -103,24 +117,61 @@ class FilePart(Part):
         selection, _ = yield from together(self._select(scan), self.load_dictionaries(wanted))
         if selection is None or not selection.wanted.any():
             return self._no_rows(list(columns))
+        rows = yield from self._decode(selection, columns, self._run)
+        keep = selection.row_mask(rows.times, scan)
+        return rows if keep is None else rows.take(np.flatnonzero(keep))
+
+    def read_window(
+        self, window: Selection, names: Sequence[str], run: Mapper[Any, Any] = map
+    ) -> Fetch[Rows]:
+        """Read all rows of a selection, those of the columns that it has.
+
+        Parameters
+        ----------
+        window : Selection
+            Of a page of this part; see `windows`.
+        names : sequence of str
+            Tags and fields.
+        run : callable
+            ``map``, or an executor's, to decode chunks in parallel.
+        """
+        columns = {name: self._position[name] for name in names if name in self._position}
+        yield from self.load_dictionaries(list(columns.values()))
+        rows = yield from self._decode(window, columns, run)
+        return rows
+
+    def read_encoded(self, window: Selection) -> Fetch[EncodedBlocks]:
+        """Read all chunks of a selection, checked but not decoded; `window` as for `read_window`."""
+        wanted = range(len(self.kinds))
+        found = yield from fetch_chunks(window.chunks, wanted, self.section_of, self.locate)
+        table = window.chunks
+        nulls, low, high = table.nulls.tolist(), table.low.tolist(), table.high.tolist()
+        chunks = [
+            [
+                Chunk(found[column].verified(row), nulls[row][column], low[row][column], high[row][column])
+                for column in wanted
+            ]
+            for row in range(len(table.rows))
+        ]
+        uncompressed = self.metadata.uncompressed_bytes * int(table.rows.sum()) // self.rows
+        return EncodedBlocks(
+            window.blocks, np.diff(window.block_starts()), chunks, table.checks, uncompressed
+        )
+
+    def _decode(self, selection: Selection, columns: Mapping[str, int], run: Mapper[Any, Any]) -> Fetch[Rows]:
+        """Read all rows of the primary blocks of a selection."""
+        wanted = [TIME, VERSION, *columns.values()]
         chunks = yield from fetch_chunks(selection.chunks, wanted, self.section_of, self.locate)
         kinds = {column: self.kinds[column] for column in wanted}
-        decoded = decode_chunks(chunks, kinds, self._dictionaries, self._run)
-        return self._assemble(selection, scan, columns, decoded)
-
-    def _assemble(
-        self, selection: Selection, scan: Scan, columns: dict[str, int], decoded: dict[int, pa.Array]
-    ) -> Rows:
+        decoded = decode_chunks(chunks, kinds, self._dictionaries, run)
         blocks = selection.blocks
-        rows = Rows(
+        return Rows(
             series=blocks.series,
             codes=np.repeat(blocks.codes, blocks.rows),
             times=codec.values_of(decoded[TIME]),
             versions=codec.values_of(decoded[VERSION]),
             columns={name: decoded[column] for name, column in columns.items()},
         )
-        keep = selection.row_mask(rows.times, scan)
-        return rows if keep is None else rows.take(np.flatnonzero(keep))
 
     def _select(self, scan: Scan) -> Fetch[Selection | None]:
         meta = yield from self.load_meta()

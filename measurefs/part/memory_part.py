@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
@@ -51,13 +50,6 @@ class MemoryPart(Part):
         rows = self.held
         held = {name: rows.columns[name] for name in scan.columns if name in rows.columns}
         rows = Rows(rows.series, rows.codes, rows.times, rows.versions, held)
-        keep = self._wanted(rows, scan)
-        return rows if keep is None else rows.take(np.flatnonzero(keep))
-
-    def _wanted(self, rows: Rows, scan: Scan) -> npt.NDArray[np.bool_] | None:
         if scan.series is None and scan.start <= self.min_time and self.max_time < scan.end:
-            return None
-        keep: npt.NDArray[np.bool_] = (rows.times >= scan.start) & (rows.times < scan.end)
-        if scan.series is not None:
-            keep &= scan.series.mask(rows.series)[rows.codes]
-        return keep
+            return rows
+        return rows.take(np.flatnonzero(scan.wants(rows)))

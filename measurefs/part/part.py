@@ -60,6 +60,17 @@ class Scan:
     columns: Sequence[str]
     series: SeriesFilter | None = None
 
+    def wants(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Return which rows are wanted."""
+        wanted: npt.NDArray[np.bool_] = (rows.times >= self.start) & (rows.times < self.end)
+        if self.series is not None:
+            wanted &= self.series.mask(rows.series)[rows.codes]
+        return wanted
+
+    def leaves(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Return which rows are not wanted."""
+        return ~self.wants(rows)
+
 
 class Blocks(NamedTuple):
     """The blocks of a part that a scan touches, in order of (series, time), as arrays of length b.
@@ -79,6 +90,11 @@ class Blocks(NamedTuple):
     rows: npt.NDArray[np.int64]
     min_times: npt.NDArray[np.int64]
     max_times: npt.NDArray[np.int64]
+
+    def those(self, which: slice | npt.NDArray[np.bool_]) -> Blocks:
+        """Return some of them."""
+        times = self.min_times[which], self.max_times[which]
+        return Blocks(self.series, self.codes[which], self.rows[which], *times)
 
 
 class Part(abc.ABC):

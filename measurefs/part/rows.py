@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec.columns import values_of
+from measurefs.codec.widening import widened
 from measurefs.part.series import Codes, SeriesTable, merge_series
 
 Times = npt.NDArray[np.int64]
@@ -63,6 +64,11 @@ class Rows:
         part = slice(start, stop)
         return Rows(self.series, self.codes[part], self.times[part], self.versions[part], columns)
 
+    def with_used_series(self) -> Rows:
+        """Return the same rows, without the series that do not occur."""
+        used, codes = np.unique(self.codes, return_inverse=True)
+        return dataclasses.replace(self, series=self.series.take(used), codes=codes.astype(np.int32))
+
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
         return dataclasses.replace(self, versions=np.full(len(self), version, np.int64))
@@ -110,10 +116,16 @@ def concat_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ro
     batches : sequence of Rows
         At least one.
     types : mapping of str to pyarrow.DataType
-        The columns of the result; where a batch lacks one, its rows are null there.
+        The columns of the result; where a batch lacks one, its rows are null there, and where it has one of a
+        narrower type, that is cast.
+
+    Raises
+    ------
+    SchemaError
+        A value would change in the type asked for.
     """
     if len(batches) == 1 and batches[0].columns.keys() == types.keys():
-        return batches[0]
+        return _in_types(batches[0], types)
     joined = _join_keys(batches)
     columns = _JoinedColumns(batches, types)
     return dataclasses.replace(joined, columns={name: columns[name] for name in types})
@@ -166,7 +178,13 @@ class _JoinedColumns(Mapping[str, pa.Array]):
 
 def _column_or_nulls(rows: Rows, name: str, kind: pa.DataType) -> pa.Array:
     column = rows.columns.get(name)
-    return pa.nulls(len(rows), kind) if column is None else column
+    return pa.nulls(len(rows), kind) if column is None else widened(column, kind, name)
+
+
+def _in_types(rows: Rows, types: Mapping[str, pa.DataType]) -> Rows:
+    columns = {name: widened(column, types[name], name) for name, column in rows.columns.items()}
+    same = all(column is rows.columns[name] for name, column in columns.items())
+    return rows if same else dataclasses.replace(rows, columns=columns)
 
 
 def sort_rows(rows: Rows) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,46 @@ class Selection:
 
     def wanted_blocks(self) -> Blocks:
         """Return the blocks that the scan asks for."""
-        series, codes, *others = self.blocks
-        rows, low, high = (array[self.wanted] for array in others)
-        return Blocks(series, codes[self.wanted], rows, low, high)
+        return self.blocks.those(self.wanted)
+
+    def block_starts(self) -> npt.NDArray[np.int64]:
+        """Return the first block of each primary block, and at the end how many blocks there are."""
+        ends = np.cumsum(self.chunks.rows)
+        return np.append(0, np.searchsorted(np.cumsum(self.blocks.rows), ends) + 1)
+
+    def primary_blocks(self, first: int, stop: int) -> Selection:
+        """Return those of the primary blocks from first up to stop."""
+        starts = self.block_starts()
+        part = slice(int(starts[first]), int(starts[stop]))
+        return Selection(self.blocks.those(part), self.wanted[part], self.chunks.slice(first, stop))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the primary blocks have."""
+        return int(self.chunks.rows.sum())
+
+    def joined(self, following: Selection) -> Selection:
+        """Return the primary blocks of both."""
+        mine, codes = _narrowed(self.blocks.series, self.blocks.codes)
+        theirs, more = _narrowed(following.blocks.series, following.blocks.codes)
+        series, (to_mine, to_theirs) = merge_series([mine, theirs])
+        blocks = Blocks(
+            series,
+            np.concatenate([to_mine[codes], to_theirs[more]]),
+            np.concatenate([self.blocks.rows, following.blocks.rows]),
+            np.concatenate([self.blocks.min_times, following.blocks.min_times]),
+            np.concatenate([self.blocks.max_times, following.blocks.max_times]),
+        )
+        return Selection(
+            blocks,
+            np.concatenate([self.wanted, following.wanted]),
+            ChunkTable(
+                *(
+                    np.concatenate([getattr(self.chunks, field.name), getattr(following.chunks, field.name)])
+                    for field in dataclasses.fields(ChunkTable)
+                )
+            ),
+        )
 
     def row_mask(self, times: npt.NDArray[np.int64], scan: Scan) -> npt.NDArray[np.bool_] | None:
         """Return which rows of the primary blocks the scan asks for, None if all."""
@@ -74,15 +111,35 @@ def select(pages: Sequence[Page], scan: Scan) -> Selection:
     wanted = np.concatenate([asked for _, (_, asked, _) in pairs])
     primary_rows = np.concatenate([_rows_of_primary_blocks(page)[kept] for page, (_, _, kept) in pairs])
     tables = (
-        np.concatenate([getattr(page, name)[kept] for page, (_, _, kept) in pairs])
-        for name in ("offsets", "sizes", "checks", "nulls")
+        np.concatenate([getattr(page, name)[kept] for page, (_, _, kept) in pairs]) for name in _OF_CHUNKS
     )
     return Selection(Blocks(series, codes, rows, low, high), wanted, ChunkTable(primary_rows, *tables))
 
 
+_OF_CHUNKS = ("offsets", "sizes", "checks", "nulls", "low", "high")
+
+
+def windows(page: Page, most_rows: int) -> Iterator[Selection]:
+    """Cut all of a page into selections of consecutive primary blocks, each of at most so many rows if it can be."""
+    table = chunk_table(page)
+    first = 0
+    while first < len(table.rows):
+        total = np.cumsum(table.rows[first:])
+        stop = first + max(1, int(np.searchsorted(total, most_rows, "right")))
+        yield _window(page, table, first, stop)
+        first = stop
+
+
+def _window(page: Page, table: ChunkTable, first: int, stop: int) -> Selection:
+    held = (page.block_primary >= first) & (page.block_primary < stop)
+    series, codes = _narrowed(page.series, page.block_series[held])
+    blocks = Blocks(series, codes, page.block_rows[held], page.block_min[held], page.block_max[held])
+    return Selection(blocks, np.ones(len(codes), np.bool_), table.slice(first, stop))
+
+
 def chunk_table(page: Page) -> ChunkTable:
     """Return all chunks of a page."""
-    return ChunkTable(_rows_of_primary_blocks(page), page.offsets, page.sizes, page.checks, page.nulls)
+    return ChunkTable(_rows_of_primary_blocks(page), *(getattr(page, name) for name in _OF_CHUNKS))
 
 
 Choice = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]

@@ -26,9 +26,9 @@ from measurefs.part.file_part import FilePart, read_metadata
 from measurefs.part.index import TIME, VERSION, Page
 from measurefs.part.metadata import METADATA, PRIMARY, PartMetadata
 from measurefs.part.part import Part
+from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import chunk_table
 from measurefs.part.series import Hash, xxh3
-from measurefs.part.writer import MAGIC, TRAILER
 
 _WINDOW = 4 << 20
 _MOST = 100

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import columns as codec
 from measurefs.codec.checksum import checksum, checksum32
 from measurefs.codec.columns import Chunk
 from measurefs.codec.numbers import NumberEncoding, choose
-from measurefs.codec.sealed import seal
 from measurefs.codec.types import ColumnType
 from measurefs.fs.filesystem import FileSystem
-from measurefs.fs.paths import join
-from measurefs.part.blocks import MAX_BLOCK_ROWS, Layout, lay_out
+from measurefs.part.blocks import MAX_BLOCK_ROWS, lay_out
+from measurefs.part.encoded import EncodedBlocks, join_encoded
 from measurefs.part.index import PAGE_BLOCKS, Meta, encode_entities, encode_page
 from measurefs.part.metadata import (
     META,
-    METADATA,
     PRIMARY,
     SERIES,
     TIMESTAMPS,
@@ -33,11 +29,9 @@ from measurefs.part.metadata import (
     Piece,
     StoredColumn,
 )
+from measurefs.part.part import Blocks
 from measurefs.part.rows import Rows
-
-TRAILER = struct.Struct("<Q8s")
-MAGIC = b"MFSPART1"
-"""A compact part ends with its metadata, their length and this."""
+from measurefs.part.sections import Sections
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -91,6 +85,9 @@ class PartWriter:
 
     Parameters
     ----------
+    fs : FileSystem
+    root : str
+        The table's directory.
     part_id : int
         The part's number.
     entity : mapping
@@ -102,16 +99,21 @@ class PartWriter:
         Shared by the writers of one table.
     run : callable
         ``map``, or an executor's, to encode primary blocks in parallel.
+    spill_bytes : int, optional
+        Encoded bytes to keep in memory of a part that is not to be compact; default all.
     """
 
     def __init__(
         self,
+        fs: FileSystem,
+        root: str,
         part_id: int,
         entity: Mapping[str, ColumnType],
         columns: Sequence[Column],
         options: PartOptions,
         encodings: Encodings,
         run: Mapper[Any, Any] = map,
+        spill_bytes: int | None = None,
     ) -> None:
         self._id = part_id
         self._entity = dict(entity)
@@ -121,9 +123,9 @@ class PartWriter:
         self._run = run
         self._numbers = {column.name for column in columns if column.type.is_number}
         self._section_of = _section_numbers(columns)
-        self._sections: dict[str, list[bytes]] = {}
-        self._sizes: dict[str, int] = {}
+        self._sections = Sections(fs, root, part_id, options.compact_bytes, spill_bytes)
         self._dictionaries: dict[str, pa.Array] = {}
+        self._waiting: list[EncodedBlocks] = []
         self._pages: list[tuple[int, ...]] = []
         self._rows = self._blocks = self._primary_blocks = self._series = self._uncompressed = 0
         self._min_time, self._max_time = 2**63 - 1, -(2**63)
@@ -137,9 +139,42 @@ class PartWriter:
         encoding = (self._encode(name, values, bounds) for name, values in self._stored_columns(rows))
         by_column = [list(itertools.chain.from_iterable(tasks)) for tasks in _one_ahead(encoding)]
         chunks = list(zip(*by_column, strict=True))
-        for first in range(0, len(chunks), PAGE_BLOCKS):
-            self._append_page(rows, layout, first, chunks[first : first + PAGE_BLOCKS])
-        self._count(rows, layout)
+        checks = [[checksum32(chunk.data) for chunk in row] for row in chunks]
+        first, last = layout.starts[:-1], layout.starts[1:] - 1
+        blocks = Blocks(
+            rows.series, rows.codes[first], np.diff(layout.starts), rows.times[first], rows.times[last]
+        )
+        counts = np.diff(layout.firsts)
+        self.append_encoded(
+            EncodedBlocks(blocks, counts, chunks, np.array(checks, np.int64), layout.uncompressed)
+        )
+
+    def append_encoded(self, piece: EncodedBlocks) -> None:
+        """Take primary blocks as they are, of a part that this one `takes_over`; in order like `append`."""
+        self._waiting.append(piece)
+        waiting = join_encoded(self._waiting)
+        full = len(waiting.counts) // PAGE_BLOCKS * PAGE_BLOCKS
+        for start in range(0, full, PAGE_BLOCKS):
+            self._append_page(waiting.slice(start, start + PAGE_BLOCKS))
+        rest = waiting.slice(full, len(waiting.counts))
+        self._waiting = [rest] if len(rest.counts) else []
+        self._count(piece)
+        self._sections.relieve()
+
+    def begin_with(self, dictionaries: Mapping[str, pa.Array]) -> None:
+        """Let the dictionaries of columns begin with those of another part, before anything is appended.
+
+        Its columns may be of narrower types than this part's.
+        """
+        types = {column.name: column.type.arrow for column in self._columns}
+        self._dictionaries = {name: values.cast(types[name]) for name, values in dictionaries.items()}
+
+    def takes_over(self, columns: Sequence[Column], dictionaries: Mapping[str, pa.Array]) -> bool:
+        """Whether primary blocks of a part with such columns and dictionaries can be taken as they are."""
+        return list(columns) == self._columns and all(
+            name in self._dictionaries and self._dictionaries[name][: len(values)].equals(values)
+            for name, values in dictionaries.items()
+        )
 
     def _stored_columns(self, rows: Rows) -> Iterator[tuple[str, pa.Array]]:
         """Yield all columns of the chunk table, each made only when it is its turn."""
@@ -159,13 +194,14 @@ class PartWriter:
 
         return self._run(encode, range(0, len(bounds) - 1, _BLOCKS_PER_TASK))
 
-    def _count(self, rows: Rows, layout: Layout) -> None:
-        self._rows += len(rows)
-        self._blocks += len(layout.starts) - 1
-        self._primary_blocks += len(layout.firsts) - 1
-        self._uncompressed += layout.uncompressed
-        self._min_time = min(self._min_time, int(rows.times.min()))
-        self._max_time = max(self._max_time, int(rows.times.max()))
+    def _count(self, piece: EncodedBlocks) -> None:
+        blocks = piece.blocks
+        self._rows += piece.rows
+        self._blocks += len(blocks.rows)
+        self._primary_blocks += len(piece.counts)
+        self._uncompressed += piece.uncompressed
+        self._min_time = min(self._min_time, int(blocks.min_times.min()))
+        self._max_time = max(self._max_time, int(blocks.max_times.max()))
 
     def _as_stored(self, column: Column, rows: Rows) -> pa.Array:
         """Return a column as it is encoded: strings that repeat become codes into the part's dictionary."""
@@ -186,25 +222,23 @@ class PartWriter:
         codes = both.indices[len(known) :].take(values.indices)
         return pa.DictionaryArray.from_arrays(codes, both.dictionary)
 
-    def _append_page(self, rows: Rows, layout: Layout, first: int, chunks: Sequence[Sequence[Chunk]]) -> None:
-        blocks = layout.firsts[first : first + len(chunks) + 1]
-        starts = layout.starts[blocks[0] : blocks[-1] + 1]
-        used, block_series = np.unique(rows.codes[starts[:-1]], return_inverse=True)
-        series = rows.series.take(used)
-        min_times = rows.times[starts[:-1]]
-        max_times = rows.times[starts[1:] - 1]
-        section_starts = np.array([self._sizes.get(name, 0) for name in self._section_of], np.int64)
-        checks = self._append_chunks(chunks)
+    def _append_page(self, held: EncodedBlocks) -> None:
+        used, block_series = np.unique(held.blocks.codes, return_inverse=True)
+        series = held.blocks.series.take(used)
+        _, _, rows, min_times, max_times = held.blocks
+        section_starts = np.array([self._sections.size(name) for name in self._section_of], np.int64)
+        self._append_chunks(held.chunks)
         page = encode_page(
             series,
-            {"series": block_series, "rows": np.diff(starts), "min": min_times, "max": max_times},
-            np.diff(blocks),
-            chunks,
-            checks,
+            {"series": block_series, "rows": rows, "min": min_times, "max": max_times},
+            held.counts,
+            held.chunks,
+            held.checks.ravel(),
             section_starts,
         )
         entities = encode_entities(series.entities)
-        at_page, at_series = self._append(PRIMARY, page), self._append(SERIES, entities)
+        at_page = self._sections.append(PRIMARY, page)
+        at_series = self._sections.append(SERIES, entities)
         self._series += len(series)
         self._pages.append(
             (
@@ -213,51 +247,46 @@ class PartWriter:
             )
         )
 
-    def _append_chunks(self, chunks: Sequence[Sequence[Chunk]]) -> npt.NDArray[np.int64]:
+    def _append_chunks(self, chunks: Sequence[Sequence[Chunk]]) -> None:
         sections = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in self._columns)]
         for row in chunks:
             for section, chunk in zip(sections, row, strict=True):
-                self._append(section, chunk.data)
-        return np.array([checksum32(chunk.data) for row in chunks for chunk in row], np.int64)
+                self._sections.append(section, chunk.data)
 
-    def _append(self, section: str, data: bytes) -> int:
-        """Add bytes to a section and return where in it they start."""
-        offset = self._sizes.get(section, 0)
-        self._sections.setdefault(section, []).append(data)
-        self._sizes[section] = offset + len(data)
-        return offset
+    def finish(self) -> PartMetadata:
+        """Write the part into the table.
 
-    def finish(self, fs: FileSystem, root: str) -> PartMetadata:
-        """Write the part into the table at root.
-
-        Its files are durable on return; their names after `sync_path` of root. After an error nothing names
-        what was written; it is garbage.
+        Its files are durable on return; their names after `sync_path` of the table's directory. After an error
+        nothing names what was written; it is garbage.
         """
+        for held in self._waiting:
+            self._append_page(held)
+        self._waiting = []
         stored = [StoredColumn(column, self._write_dictionary(column)) for column in self._columns]
-        self._append(META, Meta.from_entries(self._pages).encode())
-        sections = {name: b"".join(pieces) for name, pieces in self._sections.items()}
-        size = sum(map(len, sections.values()))
-        compact = size <= self._options.compact_bytes
-        metadata = PartMetadata(
-            id=self._id,
-            rows=self._rows,
-            blocks=self._blocks,
-            primary_blocks=self._primary_blocks,
-            series=self._series,
-            min_time=self._min_time,
-            max_time=self._max_time,
-            compressed_bytes=size,
-            uncompressed_bytes=self._uncompressed,
-            entity=self._entity,
-            columns=stored,
-            sections=_pieces(sections, compact=compact),
-            compact=compact,
-        )
-        if compact:
-            _write_compact(fs, join(root, metadata.name), sections, metadata)
-        else:
-            _write_wide(fs, join(root, metadata.name), sections, metadata)
-        return metadata
+        self._sections.append(META, Meta.from_entries(self._pages).encode())
+
+        def describe(size: int, pieces: dict[str, Piece], compact: bool) -> PartMetadata:
+            return PartMetadata(
+                id=self._id,
+                rows=self._rows,
+                blocks=self._blocks,
+                primary_blocks=self._primary_blocks,
+                series=self._series,
+                min_time=self._min_time,
+                max_time=self._max_time,
+                compressed_bytes=size,
+                uncompressed_bytes=self._uncompressed,
+                entity=self._entity,
+                columns=stored,
+                sections=pieces,
+                compact=compact,
+            )
+
+        return self._sections.finish(describe)
+
+    def discard(self) -> None:
+        """Write no more of it; what is written already is garbage."""
+        self._sections.discard()
 
     def _write_dictionary(self, column: Column) -> Piece | None:
         dictionary = self._dictionaries.get(column.name)
@@ -265,7 +294,7 @@ class PartWriter:
             return None
         encoding = self._encodings.of(f"{column.name} dictionary", dictionary)
         data = codec.encode_dictionary(dictionary, encoding)
-        return Piece(self._append(column.directory, data), len(data), checksum(data))
+        return Piece(self._sections.append(column.directory, data), len(data), checksum(data))
 
 
 def _one_ahead(running: Iterable[A]) -> Iterator[A]:
@@ -291,26 +320,6 @@ def column_sections(columns: Sequence[Column]) -> list[int]:
     return [0, 0, *(numbers[column.section] for column in columns)]
 
 
-def _pieces(sections: Mapping[str, bytes], *, compact: bool) -> dict[str, Piece]:
-    pieces, offset = {}, 0
-    for name, data in sections.items():
-        pieces[name] = Piece(offset if compact else 0, len(data), checksum(data))
-        offset += len(data)
-    return pieces
-
-
-def _write_compact(fs: FileSystem, path: str, sections: Mapping[str, bytes], metadata: PartMetadata) -> None:
-    sealed = seal(metadata)
-    fs.write(path, b"".join((*sections.values(), sealed, TRAILER.pack(len(sealed), MAGIC))))
-
-
-def _write_wide(fs: FileSystem, path: str, sections: Mapping[str, bytes], metadata: PartMetadata) -> None:
-    fs.make_dir(path)
-    fs.write_all({join(path, name): data for name, data in sections.items()})
-    fs.write(join(path, METADATA), seal(metadata))
-    fs.sync_path(path)
-
-
 def write_part(
     fs: FileSystem,
     root: str,
@@ -323,6 +332,6 @@ def write_part(
     run: Mapper[Any, Any] = map,
 ) -> PartMetadata:
     """Write sorted rows as one part; see `PartWriter`."""
-    writer = PartWriter(part_id, entity, columns, options, encodings, run)
+    writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, run)
     writer.append(rows)
-    return writer.finish(fs, root)
+    return writer.finish()

@@ -1,11 +1,16 @@
-"""The thread that drives what tables do by themselves: flushing what is due, collecting garbage."""
+"""The threads that drive what tables do by themselves: flushing and collecting what is due, and merging."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from typing import Protocol
 
 from measurefs.fs.process import ProcessGuard
+
+_NICE = 10
 
 
 class Steppable(Protocol):
@@ -16,50 +21,81 @@ class Steppable(Protocol):
 
 
 class Background:
-    """One thread that steps any number of tables; it starts with the first and ends with `close`."""
+    """Two threads that step any number of tables: one for what is quick, one for what may take long.
+
+    Each starts with the first table, and ends with `close`. The slow one leaves the processor to others where the
+    system lets a thread do so.
+    """
 
     def __init__(self) -> None:
-        self._tables: list[Steppable] = []
+        self._quick = _Loop("measurefs-background")
+        self._slow = _Loop("measurefs-merging", nice=_NICE)
+        self._guard = ProcessGuard()
+
+    def add(self, work: Steppable, *, slow: bool = False) -> None:
+        """Step this from now on."""
+        self._loop(slow).add(work)
+
+    def remove(self, work: Steppable) -> None:
+        """Step this no more; a step under way may still end. Nothing is to be done in a forked child."""
+        if self._guard.at_home:
+            self._quick.remove(work)
+            self._slow.remove(work)
+
+    def wake(self, *, slow: bool = False) -> None:
+        """Let the thread look for work now."""
+        self._loop(slow).wake()
+
+    def close(self) -> None:
+        """Stop the threads after the steps under way."""
+        self._quick.close()
+        self._slow.close()
+
+    def _loop(self, slow: bool) -> _Loop:
+        return self._slow if slow else self._quick
+
+
+class _Loop:
+    def __init__(self, name: str, nice: int = 0) -> None:
+        self._name = name
+        self._nice = nice
+        self._works: list[Steppable] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = False
-        self._guard = ProcessGuard()
         self._thread: threading.Thread | None = None
 
-    def add(self, table: Steppable) -> None:
-        """Step this table from now on."""
+    def add(self, work: Steppable) -> None:
         with self._lock:
-            self._tables.append(table)
+            self._works.append(work)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="measurefs-background", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
         self._wake.set()
 
-    def remove(self, table: Steppable) -> None:
-        """Step this table no more; a step under way may still end. Nothing is to be done in a forked child."""
-        if not self._guard.at_home:
-            return
+    def remove(self, work: Steppable) -> None:
         with self._lock:
-            if table in self._tables:
-                self._tables.remove(table)
+            if work in self._works:
+                self._works.remove(work)
 
     def wake(self) -> None:
-        """Let the thread look for work now."""
         self._wake.set()
 
     def close(self) -> None:
-        """Stop the thread after the step under way."""
         self._closed = True
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _run(self) -> None:
+        if self._nice and sys.platform == "linux":  # elsewhere it is not of this thread alone
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while True:
             self._wake.clear()
             if self._closed:  # looked at after clearing, or the wake-up of `close` could be lost
                 return
             with self._lock:
-                tables = list(self._tables)
-            pause = min((table.step() for table in tables), default=60.0)
+                works = list(self._works)
+            pause = min((work.step() for work in works), default=60.0)
             self._wake.wait(max(pause, 0.0))

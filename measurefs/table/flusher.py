@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -14,12 +14,13 @@ from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
-from measurefs.part.metadata import Column, part_name
+from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.rows import merge_rows
 from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
+from measurefs.table.outputs import Outputs
 from measurefs.table.recovery import read_snapshot
 from measurefs.table.snapshot import Snapshot, SnapshotRecord
 
@@ -54,6 +55,8 @@ class Flusher:
         May be replaced while the table lives.
     committed : SnapshotRecord or None
         The last committed snapshot.
+    outputs : Outputs
+        Shared with the merger.
 
     Attributes
     ----------
@@ -64,6 +67,8 @@ class Flusher:
     certain : bool
         Whether the last commit tried has succeeded. If not, its snapshot may still appear: a request that timed
         out can take effect later.
+    flushed_bytes : int
+        What was written since the table was opened.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Flusher:
         options: TableOptions,
         runtime: Runtime,
         committed: SnapshotRecord | None,
+        outputs: Outputs,
     ) -> None:
         self.schema = schema
         self.committed = self.durable = committed.epoch if committed else 0
@@ -89,7 +95,8 @@ class Flusher:
         self._runtime = runtime
         self._encodings = Encodings(options.part.level)
         self._flushing = threading.Lock()
-        self._writing: set[int] = set()
+        self._outputs = outputs
+        self.flushed_bytes = 0
 
     def flush(self, epoch: int | None = None) -> None:
         """Return once every row introduced up to the epoch (default: up to now) is durable.
@@ -106,10 +113,31 @@ class Flusher:
             if epoch is not None and epoch <= self.durable:
                 return
             with self._introducer.pin() as snapshot:
-                self._write_memory_parts(snapshot.memory_parts)
-                upto = snapshot.epoch
-            self._commit()
-            self.durable = max(self.durable, upto)
+                self._settle(snapshot)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[Callable[[Snapshot], int]]:
+        """Keep all flushes out within the block, but for the function that it gives.
+
+        That makes a snapshot pinned within the block durable, whatever was introduced after it, and returns the
+        epoch of the committed snapshot that holds just its rows.
+        """
+        with self._flushing:
+            yield self._commit_pinned
+
+    def _settle(self, snapshot: Snapshot) -> None:
+        self._write_memory_parts(snapshot.memory_parts)
+        self._commit()
+        self.durable = max(self.durable, snapshot.epoch)
+
+    def _commit_pinned(self, snapshot: Snapshot) -> int:
+        written = self._write_memory_parts(snapshot.memory_parts)
+        parts = [part.metadata for part in [*snapshot.file_parts, *written]]
+        if [part.id for part in parts] != self._committed_parts:
+            self._commit_parts(self._introducer.next_number(), parts)
+            self._introducer.introduce(lambda current, _: current.parts)  # what is committed next is later
+        self.durable = max(self.durable, snapshot.epoch)
+        return self.committed
 
     def commit(self) -> None:
         """Write a snapshot of the parts in files even if they are the committed ones: the fence."""
@@ -118,27 +146,30 @@ class Flusher:
             self._committed_parts = None
             self._commit()
 
-    def has_committed(self, snapshot: Snapshot) -> bool:
-        """Whether the parts in files of a snapshot are those of the last commit."""
-        return [part.id for part in snapshot.file_parts] == (self._committed_parts or [])
+    def publish(self) -> None:
+        """Commit the parts in files as they are now, if they are not those of the last commit; raises as `flush`."""
+        with self._flushing:
+            self._commit()
+
+    @property
+    def committed_parts(self) -> list[int]:
+        """The parts of the last commit."""
+        return self._committed_parts or []
 
     def wait(self) -> None:
         """Return when no flush is under way."""
         with self._flushing:
             return
 
-    def writing(self) -> set[int]:
-        """Return the ids of parts whose files may be there and that no snapshot in memory names yet."""
-        return set(self._writing)
-
-    def _write_memory_parts(self, memory: Sequence[MemoryPart]) -> None:
+    def _write_memory_parts(self, memory: Sequence[MemoryPart]) -> list[FilePart]:
         if not memory:
-            return
+            return []
         number = self._introducer.next_number()
-        with self._being_written(number):
+        with self._outputs.writing(number):
             part = self._write_part(number, memory)
             replaced = {each.id for each in memory}
             self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
+        return [part]
 
     def _write_part(self, number: int, memory: Sequence[MemoryPart]) -> FilePart:
         schema = self.schema
@@ -157,42 +188,28 @@ class Flusher:
             run,
         )
         self._fs.sync_path(self._root)
+        self.flushed_bytes += metadata.compressed_bytes
         return FilePart(self._root, metadata, run)
-
-    @contextlib.contextmanager
-    def _being_written(self, number: int) -> Iterator[None]:
-        """Keep the collector's hands off a part until it is introduced; after a failure it is garbage."""
-        self._writing.add(number)
-        try:
-            yield
-        except Exception:
-            for name in (part_name(number), f"{part_name(number)}.part"):
-                # What cannot be removed now the collector removes later.
-                with contextlib.suppress(FileSystemError):
-                    self._fs.must_rm_all(join(self._root, name))
-            raise
-        finally:
-            self._writing.discard(number)
 
     def _commit(self) -> None:
         with self._introducer.pin() as snapshot:
-            parts = [part.metadata for part in snapshot.file_parts]
-            numbers = [part.id for part in parts]
-            if numbers == self._committed_parts:
-                return
-            self.certain = False
-            try:
-                self._write_snapshot(
-                    SnapshotRecord(snapshot.epoch, self.committed, self._runtime.now(), parts)
-                )
-                self._fs.sync_path(self._root)
-            except FileSystemError:
-                # Syncing the same name a second time proves nothing: the next attempt is a file of its own.
-                self._introducer.introduce(lambda current, _: current.parts)
-                raise
-            self._lock.check()
-            self.certain = True
-            self.committed, self._committed_parts = snapshot.epoch, numbers
+            self._commit_parts(snapshot.epoch, [part.metadata for part in snapshot.file_parts])
+
+    def _commit_parts(self, epoch: int, parts: list[PartMetadata]) -> None:
+        numbers = [part.id for part in parts]
+        if numbers == self._committed_parts:
+            return
+        self.certain = False
+        try:
+            self._write_snapshot(SnapshotRecord(epoch, self.committed, self._runtime.now(), parts))
+            self._fs.sync_path(self._root)
+        except FileSystemError:
+            # Syncing the same name a second time proves nothing: the next attempt is a file of its own.
+            self._introducer.introduce(lambda current, _: current.parts)
+            raise
+        self._lock.check()
+        self.certain = True
+        self.committed, self._committed_parts = epoch, numbers
 
     def _write_snapshot(self, record: SnapshotRecord) -> None:
         path = join(self._root, snapshot_name(record.epoch))

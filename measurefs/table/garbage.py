@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from measurefs.fs.errors import NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
 from measurefs.table.recovery import list_table, read_snapshot
+from measurefs.table.tags import tagged_epochs
 
 
-def superseded(epochs: Iterable[int], committed: int, keep: int) -> list[int]:
-    """Return the snapshots to delete, oldest first: all but the newest `keep` up to the committed one.
+def superseded(
+    epochs: Iterable[int], committed: int, keep: int, tagged: Collection[int] = frozenset()
+) -> list[int]:
+    """Return the snapshots to delete, oldest first: all but the newest `keep` up to the committed one, and the tagged.
 
     Snapshots later than the committed one are not ours to judge, and stay.
     """
     known = sorted(epoch for epoch in epochs if epoch <= committed)
-    return known[:-keep]
+    return [epoch for epoch in known[:-keep] if epoch not in tagged]
 
 
 def expired(
@@ -57,17 +60,51 @@ class GarbageCleaner:
     keep_snapshots : int
     grace : float
         Seconds.
+    floor : int
+        What is added to the lock's token; what was published under tokens up to it is garbage. See `TsTable`.
+    unnamed_since : dict, optional
+        What a cleaner of the same table before this one has seen, and this one goes on with.
     """
 
-    def __init__(self, fs: FileSystem, root: str, lock: LockFile, keep_snapshots: int, grace: float) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        root: str,
+        lock: LockFile,
+        keep_snapshots: int,
+        grace: float,
+        floor: int = 0,
+        unnamed_since: dict[str, float] | None = None,
+    ) -> None:
         self._fs = fs
         self._root = root
         self._lock = lock
         self._keep = keep_snapshots
         self._grace = grace
+        self._floor = floor
         self._cleaning = threading.Lock()
-        self._unnamed_since: dict[str, float] = {}
+        self._holding = threading.Lock()
+        self._unnamed_since = {} if unnamed_since is None else unnamed_since
         self._named_by: dict[int, frozenset[int]] = {}
+        self._held: list[int] = []
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Remove nothing within the block, so that what is found there can be pinned before it is gone."""
+        with self._cleaning:
+            yield
+
+    def hold(self, epoch: int) -> None:
+        """Keep a committed snapshot as a tag would, until `let_go`; tell it before a later one is committed."""
+        with self._holding:
+            self._held = [*self._held, epoch]
+
+    def let_go(self, epoch: int) -> None:
+        """Keep a snapshot no longer."""
+        with self._holding:
+            held = list(self._held)
+            held.remove(epoch)
+            self._held = held
 
     def clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
         """Collect once and return the names of what was removed; callers from several threads take turns.
@@ -99,7 +136,10 @@ class GarbageCleaner:
         self._lock.check()
         entries = list_table(self._fs, self._root)
         epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}
-        removed = [self._delete_snapshot(epoch) for epoch in superseded(epochs, committed, self._keep)]
+        below = {epoch for epoch in epochs if self._floor and token_of(epoch) <= self._floor}
+        tagged = tagged_epochs(entry.name for entry in entries) | set(self._held)
+        unneeded = [*sorted(below), *superseded(epochs - below, committed, self._keep, tagged)]
+        removed = [self._delete_snapshot(epoch) for epoch in unneeded]
         if removed:
             self._fs.sync_path(self._root)
         epochs -= {epoch for name in removed if (epoch := snapshot_epoch(name)) is not None}
@@ -108,9 +148,11 @@ class GarbageCleaner:
         unnamed = {
             name
             for name, number in parts.items()
-            if number not in named and token_of(number) <= self._lock.token
+            if number not in named and token_of(number) <= self._floor + self._lock.token
         }
-        self._unnamed_since, due = expired(self._unnamed_since, unnamed, now, self._grace)
+        since, due = expired(self._unnamed_since, unnamed, now, self._grace)
+        self._unnamed_since.clear()
+        self._unnamed_since.update(since)
         for name in due:
             self._fs.must_rm_all(join(self._root, name))
             del self._unnamed_since[name]

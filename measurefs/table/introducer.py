@@ -47,6 +47,24 @@ class Introducer:
         with self._swapping:
             return self._current.pin()
 
+    def go_back(self, epoch: int, time: int, parts: Sequence[Part]) -> Snapshot:
+        """Return a snapshot of the past, whose parts are live until it is released.
+
+        Parameters
+        ----------
+        epoch, time : int
+            When it was published and committed.
+        parts : sequence of Part
+            Those that are live already stand in for them, and what they have read of themselves is there.
+        """
+        settle()
+        with self._swapping:
+            known = {part.id: part for snapshot in self._live for part in snapshot.parts}
+            held = [known.get(part.id, part) for part in parts]
+            snapshot = Snapshot(epoch, held, self._forget, time)
+            self._live.add(snapshot)
+        return snapshot
+
     def advance(self, epoch: int) -> None:
         """Let all further numbers be greater than this one."""
         with self._changing:
@@ -70,6 +88,13 @@ class Introducer:
         previous.release()
         self.watcher.notify(epoch)
         return epoch
+
+    @property
+    def pinned(self) -> bool:
+        """Whether anybody holds a snapshot."""
+        settle()
+        with self._swapping:
+            return len(self._live) > 1 or self._current.references > 1
 
     def live_parts(self) -> set[int]:
         """Return the ids of all parts that the current snapshot or a pinned one names."""

@@ -13,7 +13,7 @@ LOCK = "LOCK"
 _RELOCKS = 10_000
 
 
-def take_lock(fs: FileSystem, root: str, newest: Callable[[], int]) -> LockFile:
+def take_lock(fs: FileSystem, root: str, newest: Callable[[], int], floor: int = 0) -> LockFile:
     """Take a table's lock until its token is greater than that of all that was ever published there.
 
     It is at once, unless somebody removed the lock file, and with it the memory of the tokens given out.
@@ -24,6 +24,8 @@ def take_lock(fs: FileSystem, root: str, newest: Callable[[], int]) -> LockFile:
         The table's directory.
     newest : callable
         Returns the highest number of any snapshot or part there; called with the lock held.
+    floor : int
+        What is added to the lock's tokens; see `TsTable`.
 
     Raises
     ------
@@ -38,10 +40,11 @@ def take_lock(fs: FileSystem, root: str, newest: Callable[[], int]) -> LockFile:
         except BaseException:
             lock.close(clean=lock.clean)
             raise
-        if published < lock.token <= MAX_TOKEN:
+        token = floor + lock.token
+        if published < token <= MAX_TOKEN:
             return lock
         lock.close(clean=lock.clean)
-        if lock.token > MAX_TOKEN:
+        if token > MAX_TOKEN:
             break
     raise LockError(
         "create_lock_file",

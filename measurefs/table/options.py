@@ -13,6 +13,7 @@ from typing import Any
 
 from measurefs.part.series import Hash, xxh3
 from measurefs.part.writer import Mapper, PartOptions
+from measurefs.table.policy import MergeOptions
 
 MIB = 1 << 20
 
@@ -41,6 +42,8 @@ class TableOptions:
         means a minute, and an hour on object stores.
     part : PartOptions
         How parts are written.
+    merge : MergeOptions
+        When and how parts are merged.
     series_hash : callable
         From an entity's key (bytes) to its 64-bit id. Never change it for a table that has data.
     """
@@ -53,6 +56,7 @@ class TableOptions:
     gc_interval: float = 30.0
     gc_grace: float | None = None
     part: PartOptions = dataclasses.field(default_factory=PartOptions)
+    merge: MergeOptions = dataclasses.field(default_factory=MergeOptions)
     series_hash: Hash = xxh3
 
     def __post_init__(self) -> None:

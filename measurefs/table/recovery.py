@@ -12,8 +12,9 @@ from measurefs.fs.errors import CorruptionError, NotExistError
 from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
-from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name
+from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
 from measurefs.table.snapshot import SnapshotRecord
+from measurefs.table.tags import parse_tag
 
 _LISTINGS = 10
 
@@ -37,7 +38,7 @@ class Recovered:
     damaged: list[CorruptionError]
 
 
-def recover(fs: FileSystem, root: str, *, whole: bool = True) -> Recovered:
+def recover(fs: FileSystem, root: str, *, whole: bool = True, floor: int = 0) -> Recovered:
     """Find the newest intact snapshot: one listing, and one read for each snapshot looked at.
 
     Where a writer collects the snapshot between the listing and the read, the listing is made again.
@@ -47,6 +48,8 @@ def recover(fs: FileSystem, root: str, *, whole: bool = True) -> Recovered:
     whole : bool
         Whether all that the snapshot names must be there. If not, the record is without what is missing, and
         `damaged` names that too.
+    floor : int
+        What was published under tokens up to this one is not looked at; see `TsTable`.
 
     Raises
     ------
@@ -56,14 +59,14 @@ def recover(fs: FileSystem, root: str, *, whole: bool = True) -> Recovered:
     UnsupportedStoreError
         A newer release wrote the table.
     """
-    listed = list_table(fs, root)
+    listed = list_table(fs, root, floor)
     for _ in range(_LISTINGS):
         with contextlib.suppress(NotExistError, CorruptionError):
             recovered = _recover(fs, root, listed, whole=whole)
             if not recovered.damaged:
                 return recovered
         # A listing is not one moment: of what a writer does meanwhile it may have the end and not the beginning.
-        before, listed = listed, list_table(fs, root)
+        before, listed = listed, list_table(fs, root, floor)
         if listed == before:
             break
     return _recover(fs, root, listed, whole=whole)
@@ -110,12 +113,19 @@ def _check_covers(record: SnapshotRecord, parts: Iterable[int], damage: Corrupti
         ) from damage
 
 
-def list_table(fs: FileSystem, root: str) -> list[DirEntry]:
-    """List a table's directory; a missing one is empty."""
+def list_table(fs: FileSystem, root: str, floor: int = 0) -> list[DirEntry]:
+    """List a table's directory, without what was published under tokens up to the floor; a missing one is empty."""
     try:
-        return fs.read_dir(root)
+        entries = fs.read_dir(root)
     except NotExistError:
         return []
+    return [entry for entry in entries if not _is_below(entry.name, floor)] if floor else entries
+
+
+def _is_below(name: str, floor: int) -> bool:
+    tag = parse_tag(name)
+    number = tag.epoch if tag else snapshot_epoch(name) or part_id(name)
+    return number is not None and token_of(number) <= floor
 
 
 def read_snapshot(fs: FileSystem, root: str, epoch: int) -> SnapshotRecord:

@@ -22,6 +22,7 @@ from measurefs.table.epochs import first_epoch, part_id, snapshot_name
 from measurefs.table.lock import take_lock
 from measurefs.table.recovery import list_table
 from measurefs.table.snapshot import SnapshotRecord
+from measurefs.table.tags import parse_tag, tags_in
 from measurefs.table.verify import CORRUPT, TableState, VerifyReport, examine, report_on
 
 _WINDOW = 4 << 20
@@ -35,7 +36,8 @@ class Action(msgspec.Struct, frozen=True):
     what : str
         ``set aside`` (kept as ``.corrupt``, or removed where that is there already), ``dropped`` (a part is
         not in the table any more), ``adopted`` (a part is in the table again), ``mended`` (what a part says
-        of itself is written anew), ``committed`` (a new snapshot), ``rewritten`` (``measurefs.json``).
+        of itself is written anew), ``committed`` (a new snapshot), ``rewritten`` (``measurefs.json``, the file
+        of a tag, or a snapshot that a tag keeps, without what is lost).
     path : str
     detail : str
     rows, min_time, max_time : int or None
@@ -90,7 +92,9 @@ class _Plan:
     parts : list of PartMetadata
         What it is to hold.
     snapshots, aside : list of str
-        Names of snapshots and of parts to set aside.
+        Names of snapshots and tags, and of parts, to set aside.
+    cut : list of SnapshotRecord
+        Tagged snapshots that go on without parts that are lost.
     mend : list of PartMetadata
     leftovers : list of str
         Parts that an interrupted repair has set aside already.
@@ -100,6 +104,7 @@ class _Plan:
 
     parts: list[PartMetadata]
     snapshots: list[str]
+    cut: list[SnapshotRecord]
     aside: list[str]
     mend: list[PartMetadata]
     leftovers: list[str]
@@ -109,7 +114,7 @@ class _Plan:
 
     @property
     def empty(self) -> bool:
-        return not (self.commit or self.snapshots or self.aside or self.mend or self.leftovers)
+        return not (self.commit or self.snapshots or self.cut or self.aside or self.mend or self.leftovers)
 
 
 def repair_table(
@@ -120,6 +125,7 @@ def repair_table(
     apply: bool = False,
     hasher: Hash = xxh3,
     also: Callable[[TableState], Iterable[Damage]] = lambda _: (),
+    floor: int = 0,
 ) -> RepairReport:
     """Make a table whole again with everything in it that can be read.
 
@@ -137,6 +143,8 @@ def repair_table(
         Do it; default is to say what would be done, without a lock.
     also : callable
         Returns what else is wrong with the table, which is told and not touched.
+    floor : int
+        As the table is opened with; see `TsTable`.
 
     Raises
     ------
@@ -145,14 +153,14 @@ def repair_table(
     FileSystemError
         Something could not be written; repair again.
     """
-    state = examine(fs, root, hasher)
+    state = examine(fs, root, hasher, floor=floor)
     plan = _plan(state)
     if not apply or plan.empty:
         return _told(apply, state, plan, also(state))
-    with _locked(fs, root) as lock:
-        state = examine(fs, root, hasher, state.checks)
+    with _locked(fs, root, floor) as lock:
+        state = examine(fs, root, hasher, state.checks, floor)
         plan = _plan(state, fence=not lock.clean)
-        _apply(fs, state, plan, lock, now)
+        _apply(fs, state, plan, lock, first_epoch(floor + lock.token) + 1, now)
     return _told(apply, state, plan, also(state))
 
 
@@ -164,13 +172,13 @@ def _told(apply: bool, state: TableState, plan: _Plan, others: Iterable[Damage])
 
 
 @contextlib.contextmanager
-def _locked(fs: FileSystem, root: str) -> Iterator[LockFile]:
+def _locked(fs: FileSystem, root: str, floor: int) -> Iterator[LockFile]:
     """Hold the writer's lock."""
 
     def newest() -> int:
         return max((part_id(e.name.removesuffix(".snp")) or 0 for e in list_table(fs, root)), default=0)
 
-    lock = take_lock(fs, root, newest)
+    lock = take_lock(fs, root, newest, floor)
     try:
         yield lock
     except BaseException:
@@ -197,9 +205,16 @@ def _plan(state: TableState, *, fence: bool = False) -> _Plan:
     useless = [
         epoch for epoch, record in state.snapshots.items() if any(part.name in lost for part in record.parts)
     ]
+    tags = tags_in(state.entries)
+    tagged = {tag.epoch for tag in tags}
+    lost_tags = [tag.file for tag in tags if tag.epoch not in state.snapshots]
     plan = _Plan(
         parts=parts,
-        snapshots=[snapshot_name(epoch) for epoch in sorted({*state.broken, *useless})],
+        snapshots=[
+            *(snapshot_name(epoch) for epoch in sorted({*state.broken, *(set(useless) - tagged)})),
+            *lost_tags,
+        ],
+        cut=[_without(state.snapshots[epoch], lost) for epoch in useless if epoch in tagged],
         aside=sorted(name for name in lost if name in state.entries),
         mend=[
             check.metadata
@@ -223,6 +238,10 @@ def _plan(state: TableState, *, fence: bool = False) -> _Plan:
     return plan
 
 
+def _without(record: SnapshotRecord, lost: set[str]) -> SnapshotRecord:
+    return msgspec.structs.replace(record, parts=[part for part in record.parts if part.name not in lost])
+
+
 _DELETE = "delete it and repair again to go on without it"
 
 
@@ -232,7 +251,7 @@ def _refused(state: TableState) -> _Plan:
         msgspec.structs.replace(damage, reason=f"{damage.reason}; make it readable, or {_DELETE}")
         for damage in report_on(state).damages
     ]
-    return _Plan([], [], [], [], [], commit=False, actions=[], left=left)
+    return _Plan([], [], [], [], [], [], commit=False, actions=[], left=left)
 
 
 def _is_unknown(check: PartCheck) -> bool:
@@ -260,8 +279,11 @@ def _actions(
 
     for name in plan.snapshots:
         damage = next((d for epoch, d in state.broken.items() if snapshot_name(epoch) == name), None)
-        reason = damage.reason if damage else "it names a part that is lost"
-        yield Action("set aside", join(state.root, name), reason)
+        lost_of = "the snapshot that it keeps is lost" if parse_tag(name) else "it names a part that is lost"
+        yield Action("set aside", join(state.root, name), damage.reason if damage else lost_of)
+    for record in plan.cut:
+        path = join(state.root, snapshot_name(record.epoch))
+        yield Action("rewritten", path, "a tag keeps it, and some of its parts are lost")
     for name in sorted(lost):
         check = state.checks[name]
         if name in state.entries:
@@ -284,9 +306,11 @@ def _actions(
 # Doing it.
 
 
-def _apply(fs: FileSystem, state: TableState, plan: _Plan, lock: LockFile, now: Callable[[], int]) -> None:
+def _apply(
+    fs: FileSystem, state: TableState, plan: _Plan, lock: LockFile, epoch: int, now: Callable[[], int]
+) -> None:
     root = state.root
-    for name in plan.snapshots:
+    for name in (*plan.snapshots, *(snapshot_name(record.epoch) for record in plan.cut)):
         path = join(root, name)
         fs.write(path + CORRUPT, fs.read(path))
     for name in plan.aside:
@@ -296,7 +320,9 @@ def _apply(fs: FileSystem, state: TableState, plan: _Plan, lock: LockFile, now: 
     fs.sync_path(root)
     lock.check()
     if plan.commit:
-        _commit(fs, state, plan, lock, now)
+        _commit(fs, state, plan, lock, epoch, now)
+    for record in plan.cut:
+        fs.write(join(root, snapshot_name(record.epoch)), record.encode())
     for name in plan.snapshots:
         with contextlib.suppress(NotExistError):
             fs.delete_file(join(root, name))
@@ -321,8 +347,9 @@ def _copy(fs: FileSystem, source: str, target: str, *, is_dir: bool) -> None:
             copy.write(piece)
 
 
-def _commit(fs: FileSystem, state: TableState, plan: _Plan, lock: LockFile, now: Callable[[], int]) -> None:
-    epoch = first_epoch(lock.token) + 1
+def _commit(
+    fs: FileSystem, state: TableState, plan: _Plan, lock: LockFile, epoch: int, now: Callable[[], int]
+) -> None:
     parent = state.newest.epoch if state.newest else 0
     record = SnapshotRecord(epoch, parent, now(), plan.parts)
     fs.write(join(state.root, snapshot_name(epoch)), record.encode(), exclusive=True)

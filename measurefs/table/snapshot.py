@@ -6,7 +6,7 @@ import collections
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -95,13 +95,20 @@ class Snapshot:
         In order of arrival: file parts first, then memory parts.
     on_release : callable, optional
         Called with the snapshot when its last reference goes.
+    time : int, optional
+        When it was committed by its writer's clock; known of a snapshot of the past.
     """
 
     def __init__(
-        self, epoch: int, parts: Sequence[Part], on_release: Callable[[Snapshot], None] | None = None
+        self,
+        epoch: int,
+        parts: Sequence[Part],
+        on_release: Callable[[Snapshot], None] | None = None,
+        time: int | None = None,
     ) -> None:
         self.epoch = epoch
         self.parts = tuple(parts)
+        self.time = time
         self._on_release = on_release
         self._references = 1
         self._lock = threading.Lock()
@@ -171,3 +178,8 @@ class Snapshot:
                 kept.append(part)
                 part = None
         return kept
+
+    def with_each_replaced(self, replacements: Mapping[int, Part | None]) -> list[Part]:
+        """Return the parts, in the place of each of the given ids its replacement, if any."""
+        changed = [replacements.get(held.id, held) for held in self.parts]
+        return [part for part in changed if part is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -14,26 +13,27 @@ from measurefs.fs.errors import (
     FencedError,
     PermissionError_,
 )
-from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
+from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.process import ProcessGuard
-from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
+from measurefs.part.part import Scan, SeriesFilter
 from measurefs.part.rows import Rows, sort_rows
+from measurefs.table.admission import Admission
+from measurefs.table.attempts import Attempts
 from measurefs.table.background import Background
-from measurefs.table.epochs import first_epoch
 from measurefs.table.flusher import Flusher, TableSchema
-from measurefs.table.garbage import GarbageCleaner
-from measurefs.table.introducer import Introducer
-from measurefs.table.lock import take_lock
 from measurefs.table.memory import MemoryBudget
+from measurefs.table.merger import Progress
+from measurefs.table.opening import Opened, open_to_write
 from measurefs.table.options import Runtime, TableOptions
-from measurefs.table.recovery import Recovered, recover, set_aside
+from measurefs.table.pending import Pending
 from measurefs.table.snapshot import Snapshot
+from measurefs.table.stats import describe, describe_writing
+from measurefs.table.tagging import Tagger
+from measurefs.table.view import TableView
 
-_BACKOFF = (0.1, 10.0)
 
-
-class TsTable:
+class TsTable(TableView):
     """A table of time series rows on a file system.
 
     Opening takes the table's lock, unless read_only, and finds the newest intact snapshot. Rows that `add`
@@ -58,7 +58,11 @@ class TsTable:
     memory : MemoryBudget, optional
         Shared by the tables that are to keep within one limit; default one of ``options.memory_limit``.
     predecessor : TsTable, optional
-        This table as it was opened read-only before: what its readers still pin is not collected.
+        This table as it was open before in this process: what its readers still pin is not collected, and what it
+        has found to be garbage is once that is long enough ago.
+    floor : int
+        The token in use is this plus the lock's, and what was published under tokens up to this is not looked
+        at: of a table that was dropped from this directory, however late its writer is done.
 
     Raises
     ------
@@ -82,6 +86,7 @@ class TsTable:
         background: Background | None = None,
         memory: MemoryBudget | None = None,
         predecessor: TsTable | None = None,
+        floor: int = 0,
     ) -> None:
         self.fs = fs
         self.root = root
@@ -91,67 +96,38 @@ class TsTable:
         self._runtime = runtime or Runtime()
         self._background = background
         self._schema = schema
+        self._floor = floor
         self._guard = ProcessGuard()
-        self._closed = self._closing = False
-        self._admissions = threading.Condition()
-        self._admitted = 0
+        self._closed = False
         self._fenced: FencedError | None = None
         self._lock: LockFile | None = None
         self._flusher: Flusher | None = None
         self._memory = memory or MemoryBudget(self.options.memory_limit)
+        self._admission = Admission(self._memory)
         self._predecessor = predecessor
-        self._accounting = threading.Lock()
-        self._memory_bytes = 0
-        self._oldest: float | None = None
-        self._failures = 0
-        self._last_error: Exception | None = None
-        self._retry_at = self._collect_at = 0.0
-        self._introducer = self._open_for_reading() if read_only else self._open_for_writing()
-        if background is not None and not read_only:
-            background.add(self)
+        self.unnamed_since = {} if predecessor is None else predecessor.unnamed_since
+        self._pending = Pending(self._memory, self.options, self._runtime)
+        self._attempts = Attempts(self._runtime)
+        self._collect_at = 0.0
+        if read_only:
+            self._introducer = self._open_for_reading()
+        else:
+            self._begin(
+                open_to_write(fs, root, schema, self.options, self._runtime, floor, self.unnamed_since)
+            )
+
+    def _begin(self, opened: Opened) -> None:
+        self._lock, self._introducer, self.damaged = opened.lock, opened.introducer, opened.damaged
+        self._outputs, self._flusher, self._merger = opened.outputs, opened.flusher, opened.merger
+        self._cleaner = opened.cleaner
+        self._tagger = Tagger(
+            self.fs, self.root, self._lock, self._flusher, self._introducer, self._cleaner, self._account
+        )
+        if self._background is not None:
+            self._background.add(self)
+            self._background.add(self._merger, slow=True)
 
     # Opening and closing.
-
-    def _open_for_reading(self) -> Introducer:
-        recovered = recover(self.fs, self.root)
-        self.damaged = recovered.damaged
-        return Introducer(recovered.record.epoch if recovered.record else 0, self._file_parts(recovered))
-
-    def _open_for_writing(self) -> Introducer:
-        make_durable_dir(self.fs, self.root)
-        found: list[Recovered] = []
-
-        def newest() -> int:
-            found[:] = [recover(self.fs, self.root)]
-            return found[0].newest
-
-        self._lock = take_lock(self.fs, self.root, newest)
-        try:
-            return self._start_writing(self._lock, found[0])
-        except BaseException:
-            self._lock.close(clean=False)  # a commit of ours may be under way, and a fence still missing
-            raise
-
-    def _start_writing(self, lock: LockFile, recovered: Recovered) -> Introducer:
-        record = recovered.record
-        for error in recovered.damaged:
-            set_aside(self.fs, self.root, error)
-        self.damaged = recovered.damaged
-        introducer = Introducer(record.epoch if record else 0, self._file_parts(recovered))
-        introducer.advance(first_epoch(lock.token))
-        self._flusher = Flusher(
-            self.fs, self.root, lock, introducer, self._schema, self.options, self._runtime, record
-        )
-        self._cleaner = GarbageCleaner(
-            self.fs, self.root, lock, self.options.keep_snapshots, self.options.grace(remote=self.fs.remote)
-        )
-        if record is None or recovered.damaged or not lock.clean:
-            self._flusher.commit()
-        return introducer
-
-    def _file_parts(self, recovered: Recovered) -> list[FilePart]:
-        parts = recovered.record.parts if recovered.record else []
-        return [FilePart(self.root, metadata, self._runtime.run) for metadata in parts]
 
     def close(self) -> None:
         """Make every row durable, stop, and release the lock. Twice is harmless.
@@ -169,23 +145,16 @@ class TsTable:
             self.abandon()
             return
         if self._flusher is not None and self._fenced is None:
-            self._admit_no_more()
+            self._admission.close()
             try:
                 self.flush()
             except BaseException:
-                self._closing = False
+                self._admission.reopen()
                 raise
-        untold = self._fenced if self._fenced is self._last_error else None
+        untold = self._fenced if self._fenced is self._attempts.last_error else None
         self.abandon()
         if untold is not None:
             raise untold  # rows that were taken are not durable, and never will be
-
-    def _admit_no_more(self) -> None:
-        """Refuse writers from now on, and return when those that were admitted are done."""
-        with self._admissions:
-            self._closing = True
-            self._memory.change(0)  # wakes those who wait for room, to be refused
-            self._admissions.wait_for(lambda: not self._admitted)
 
     def abandon(self) -> None:
         """Close without making the rows in memory durable: they are lost."""
@@ -194,14 +163,16 @@ class TsTable:
         if not self._guard.at_home:  # a child has nothing here, and must not wait for its parent's locks
             self._closed = True
             return
-        self._admit_no_more()
+        self._admission.close()
         self._closed = True
-        self._memory.change(-self._memory_bytes)
-        self._memory_bytes = 0
+        self._pending.forget()
         if self._background is not None:
             self._background.remove(self)
         self._introducer.watcher.close()
         if self._lock is not None and self._flusher is not None:
+            if self._background is not None:
+                self._background.remove(self._merger)
+            self._merger.cancel()
             self._flusher.wait()
             self._lock.close(clean=self._flusher.certain)
 
@@ -247,17 +218,27 @@ class TsTable:
         """
         if len(rows) == 0:
             return self.epoch
-        ordered = sort_rows(rows)
+        epoch = self.publish(sort_rows(rows), arrival=arrival)
+        self.account()
+        return epoch
+
+    def publish(self, ordered: Rows, *, arrival: bool) -> int:
+        """Make rows visible as `take` does, rows that `sort_rows` has ordered: nothing in this waits.
+
+        Call `account` soon after, where waiting is no harm.
+        """
 
         def change(snapshot: Snapshot, epoch: int) -> list[Any]:
             held = ordered.with_versions(epoch) if arrival else ordered
             return snapshot.with_part(MemoryPart(epoch, held, self.options.part.block_rows))
 
-        epoch = self._introducer.introduce(change)
+        return self._introducer.introduce(change)
+
+    def account(self) -> None:
+        """Count the memory that published rows take, and have them flushed when that is due."""
         self._account()
-        if self._background is not None and self._is_full():
+        if self._background is not None and self._pending.full:
             self._background.wake()
-        return epoch
 
     @contextlib.contextmanager
     def admit(self, size: int) -> Iterator[None]:
@@ -271,16 +252,9 @@ class TsTable:
             It takes no more.
         """
         self._check_writable()
-        with self._admissions:
-            self._check_not_closing()
-            self._admitted += 1
-        try:
+        with self._admission.enter(self._check_not_closing):
             self._wait_for_room(size)
             yield
-        finally:
-            with self._admissions:
-                self._admitted -= 1
-                self._admissions.notify_all()
 
     def _wait_for_room(self, size: int) -> None:
         if self._memory.has_room(size):
@@ -289,33 +263,23 @@ class TsTable:
             self.flush()
             return
         self._background.wake()
-        fits = self._memory.wait_for_room(size, self.options.write_timeout, lambda: self._closing)
+        fits = self._memory.wait_for_room(size, self.options.write_timeout, lambda: self._admission.closing)
         self._check_writable()
         self._check_not_closing()
         if not fits:
-            why = f" (the last flush failed: {self._last_error})" if self._last_error else ""
+            error = self._attempts.last_error
+            why = f" (the last flush failed: {error})" if error else ""
             raise BackpressureError(
                 f"cannot write to {self.root!r}: {self._memory.used} bytes of rows wait to be flushed{why}; "
                 "nothing of this batch was stored, write it again later"
-            ) from self._last_error
-
-    def _is_full(self) -> bool:
-        return self._memory_bytes >= self.options.flush_bytes or self._memory.pressed
+            ) from error
 
     def _account(self) -> None:
-        """Note how much memory the rows take, and since when the oldest wait."""
-        with self._accounting:
-            with self._introducer.pin() as snapshot:
-                memory = sum(part.nbytes for part in snapshot.memory_parts)
-                durable = self._flusher is None or self._flusher.has_committed(snapshot)
-            self._memory.change(memory - self._memory_bytes)
-            self._memory_bytes = memory
-            if not memory and durable:
-                self._oldest = None
-            elif self._oldest is None:
-                self._oldest = self._runtime.monotonic()
-                if self._background is not None:  # it may be asleep until the next collection
-                    self._background.wake()
+        """Note what waits for a flush, and see to it that somebody is awake when it is due."""
+        committed = self._flusher.committed_parts if self._flusher else []
+        begun = self._pending.update(self._introducer, committed)
+        if begun and self._background is not None:  # it may be asleep until the next collection
+            self._background.wake()
 
     def flush(self, epoch: int | None = None) -> None:
         """Return once the rows taken up to the epoch (default: all so far) are durable.
@@ -338,7 +302,20 @@ class TsTable:
             raise
         finally:
             self._account()
-        self._failures, self._last_error, self._retry_at = 0, None, 0.0
+        self._attempts.succeeded()
+        if self._background is not None:
+            self._background.wake(slow=True)
+
+    @property
+    def token(self) -> int:
+        """The token in use, 0 if the table is not open for writing."""
+        return 0 if self._lock is None else self._floor + self._lock.token
+
+    def confirm(self) -> None:
+        """Return if the table may be written to at this moment; raises `FencedError` if its lock was lost."""
+        self._check_writable()
+        if self._lock is not None:
+            self._lock.check()
 
     def _check_writable(self) -> Flusher:
         self._check_open()
@@ -348,49 +325,93 @@ class TsTable:
             raise PermissionError_("write", self.root, "it was opened with read_only=True; open it without")
         return self._flusher
 
+    def _nothing_going(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.read_only else self._cleaner.paused()
+
     def _check_not_closing(self) -> None:
-        if self._closing or self._closed:
+        if self._admission.closing or self._closed:
             raise ClosedError(f"table {self.root!r} is being closed; open it again")
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"table {self.root!r} is closed; open it again")
-        self._guard.check(f"table {self.root!r}")
+    # Tags.
 
-    # Reading.
+    def tag(self, name: str) -> int:
+        """Keep what the table holds now under a name, durably and until `untag`; return its epoch.
+
+        Raises
+        ------
+        SchemaError
+            There is a tag of that name.
+        FileSystemError
+            It could not be made durable; the tag may be there all the same.
+        FencedError
+            Another writer has taken the table over.
+        """
+        return self.tagger.tag(name)
+
+    def untag(self, name: str) -> None:
+        """Remove a tag, if it is there; what only it kept is collected as garbage."""
+        self.tagger.untag(lambda each: each == name)
 
     @property
-    def epoch(self) -> int:
-        """The epoch of the current snapshot."""
-        with self._introducer.pin() as snapshot:
-            return snapshot.epoch
-
-    def pin(self) -> Snapshot:
-        """Return the current snapshot, pinned; use it in a ``with`` block, or `release` it."""
-        self._check_open()
-        return self._introducer.pin()
-
-    def wait(self, epoch: int, timeout: float | None = None) -> bool:
-        """Wait until the table has reached an epoch; False if it closes first or the time is up."""
-        return self._introducer.watcher.wait(epoch, timeout)
-
-    def refresh(self) -> bool:
-        """See what the writer has committed since, in a table opened read-only; True if that is anything."""
-        self._check_open()
-        if not self.read_only:
-            return False
-        recovered = recover(self.fs, self.root)
-        epoch = recovered.record.epoch if recovered.record else 0
-        with self._introducer.pin() as snapshot:
-            if epoch == snapshot.epoch:
-                return False
-            known = {part.id: part for part in snapshot.file_parts}
-        parts = [known.get(part.id, part) for part in self._file_parts(recovered)]
-        self._introducer.advance(epoch - 1)
-        self._introducer.introduce(lambda *_: parts)
-        return True
+    def tagger(self) -> Tagger:
+        """What makes the table's tags."""
+        self._check_writable()
+        return self._tagger
 
     # What happens by itself.
+
+    def compact(self, progress: Progress | None = None) -> None:
+        """Make one part of all rows taken so far; readers and writers go on meanwhile.
+
+        What it replaces is collected when nobody needs it any more, see `gc`. After an error, or a crash, the table
+        has what it had, perhaps in fewer parts.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called with the rows merged so far and the rows that there are to merge, for each merge anew.
+
+        Raises
+        ------
+        FileSystemError, CorruptionError
+            Something could not be read or written.
+        ClosedError
+            The table was closed meanwhile.
+        FencedError
+            Another writer has taken the table over.
+        """
+        self._check_writable()
+        self.flush()
+        self._merger.compact(progress)
+
+    def delete(self, start: int, end: int, series: SeriesFilter | None = None) -> int:
+        """Remove rows for good, those with times in ``[start, end)``; return how many went.
+
+        They are gone from every query, and from what a crash leaves, on return, all at once; rows taken meanwhile
+        are not concerned. What held them stays in files until it is collected, see `gc`, and in tagged snapshots.
+
+        Parameters
+        ----------
+        start, end : int
+            Nanoseconds since 1970-01-01 UTC.
+        series : SeriesFilter, optional
+            Only rows of these.
+
+        Raises
+        ------
+        FileSystemError, CorruptionError
+            Something could not be read or written. All rows are still there, or (if the commit's answer got
+            lost) all are gone from queries, and after a crash may be there again: delete once more.
+        ClosedError, FencedError
+            As for `compact`.
+        """
+        self._check_writable()
+        self.flush()
+        return self._merger.remove(Scan(start, end, [], series))
+
+    def merge(self) -> float:
+        """Merge once if that is due; return the seconds until it may be again. Failures show in `stats`."""
+        return 3600.0 if self._closed or self._fenced or self.read_only else self._merger.step()
 
     def step(self) -> float:
         """Flush and collect if that is due; return the seconds until something is.
@@ -401,34 +422,19 @@ class TsTable:
         if self._closed or self._fenced or not self._guard.at_home:
             return 3600.0
         due = self._flush_due()
-        if due is not None and due <= now and self._attempt(self.flush):
+        if due is not None and due <= now and self._attempts.run(self.flush):
             due = self._flush_due()
         if self._collect_at <= now:
             self._collect_at = now + self.options.gc_interval
-            self._attempt(self.gc)
+            self._attempts.run(self.gc)
         pauses = [self._collect_at - now]
         if due is not None:
-            pauses.append(max(due, self._retry_at) - now)
+            pauses.append(max(due, self._attempts.retry_at) - now)
         return min(pauses)
 
     def _flush_due(self) -> float | None:
-        """Return when the next flush is due on the monotonic clock, None if nothing waits for one."""
-        oldest = self._oldest
-        if oldest is None:
-            return None
-        return max(oldest if self._is_full() else oldest + self.options.flush_interval, self._retry_at)
-
-    def _attempt(self, work: Any) -> bool:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - counted and shown; the thread must outlive a backend's bug
-            self._failures += 1
-            self._last_error = error
-            least, most = _BACKOFF
-            pause = min(least * 2.0**self._failures, most) * self._runtime.random.uniform(0.5, 1.0)
-            self._retry_at = self._runtime.monotonic() + pause
-            return False
-        return True
+        due = self._pending.due
+        return None if due is None else max(due, self._attempts.retry_at)
 
     def gc(self) -> list[str]:
         """Remove superseded snapshots and unnamed parts; return their names.
@@ -443,8 +449,7 @@ class TsTable:
         flusher = self._check_writable()
 
         def in_use() -> set[int]:
-            pinned = self._predecessor._introducer.live_parts() if self._predecessor else set()
-            return flusher.writing() | self._introducer.live_parts() | pinned
+            return self._outputs.numbers() | self._live_parts()
 
         return self._cleaner.clean(flusher.committed, in_use, self._runtime.monotonic())
 
@@ -452,21 +457,13 @@ class TsTable:
         """Return what the table holds and how it fares, as plain numbers and strings."""
         self._check_open()
         with self._introducer.pin() as snapshot:
-            files, memory = snapshot.file_parts, snapshot.memory_parts
-            epoch = snapshot.epoch
-        return {
-            "epoch": epoch,
-            "committed_epoch": self._flusher.committed if self._flusher else epoch,
-            "file_parts": len(files),
-            "memory_parts": len(memory),
-            "rows": sum(part.rows for part in files) + sum(part.rows for part in memory),
-            "blocks": sum(part.metadata.blocks for part in files),
-            "compressed_bytes": sum(part.metadata.compressed_bytes for part in files),
-            "uncompressed_bytes": sum(part.metadata.uncompressed_bytes for part in files),
-            "memory_bytes": self._memory_bytes,
-            "min_time": min((part.min_time for part in (*files, *memory)), default=None),
-            "max_time": max((part.max_time for part in (*files, *memory)), default=None),
-            "background_failures": self._failures,
-            "last_error": str(self._last_error) if self._last_error else None,
+            held = describe(snapshot)
+        held |= {
+            "committed_epoch": held["epoch"],
+            "background_failures": self._attempts.failures,
+            "last_error": str(error) if (error := self._attempts.last_error) else None,
             "damaged_snapshots": [str(error) for error in self.damaged],
         }
+        if self._flusher is None:
+            return held
+        return held | describe_writing(self._flusher, self._merger)

@@ -18,6 +18,7 @@ from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name
 from measurefs.table.lock import LOCK
 from measurefs.table.recovery import list_table, missing_reason
 from measurefs.table.snapshot import SnapshotRecord
+from measurefs.table.tags import TagName, parse_tag, tags_in
 
 CORRUPT = ".corrupt"
 """The ending of what was set aside."""
@@ -106,6 +107,11 @@ class TableState:
         return {*self.snapshots, *self.broken}
 
     @property
+    def lost_tags(self) -> list[TagName]:
+        """The tags whose snapshots are not there."""
+        return [tag for tag in tags_in(self.entries) if tag.epoch not in self.epochs]
+
+    @property
     def newest(self) -> SnapshotRecord | None:
         """The newest intact snapshot: what the table holds for whoever opens it."""
         return self.snapshots[max(self.snapshots)] if self.snapshots else None
@@ -140,7 +146,11 @@ def verify_table(fs: FileSystem, root: str, hasher: Hash = xxh3) -> VerifyReport
 
 
 def examine(
-    fs: FileSystem, root: str, hasher: Hash = xxh3, known: Mapping[str, PartCheck] | None = None
+    fs: FileSystem,
+    root: str,
+    hasher: Hash = xxh3,
+    known: Mapping[str, PartCheck] | None = None,
+    floor: int = 0,
 ) -> TableState:
     """Look at all of a table's files.
 
@@ -151,31 +161,33 @@ def examine(
     ----------
     known : mapping, optional
         Checks of an earlier examination; intact parts, which never change, are not read again.
+    floor : int
+        What was published under tokens up to this one is not looked at; see `TsTable`.
     """
     checks = {name: check for name, check in (known or {}).items() if check.verdict == "intact"}
-    state = _look(fs, root)
+    state = _look(fs, root, floor)
     for _ in range(_LISTINGS):
         _check_parts(fs, state, checks, hasher)
-        if all(check.verdict == "intact" for check in state.checks.values()):
+        if all(check.verdict == "intact" for check in state.checks.values()) and not state.lost_tags:
             break
-        again = _look(fs, root)
-        if again.epochs == state.epochs:
+        again = _look(fs, root, floor)
+        if again.epochs == state.epochs and again.lost_tags == state.lost_tags:
             break
         checks = {name: check for name, check in state.checks.items() if check.verdict == "intact"}
         state = again
     return state
 
 
-def _look(fs: FileSystem, root: str) -> TableState:
+def _look(fs: FileSystem, root: str, floor: int) -> TableState:
     """List the table and read its snapshots; anew, if one of them is collected between the two."""
     for _ in range(_LISTINGS):
         with contextlib.suppress(NotExistError):
-            return _look_once(fs, root)
-    return _look_once(fs, root)
+            return _look_once(fs, root, floor)
+    return _look_once(fs, root, floor)
 
 
-def _look_once(fs: FileSystem, root: str) -> TableState:
-    entries = {entry.name: entry for entry in list_table(fs, root)}
+def _look_once(fs: FileSystem, root: str, floor: int) -> TableState:
+    entries = {entry.name: entry for entry in list_table(fs, root, floor)}
     state = TableState(root, entries, {}, {}, unreadable=False)
     for name in entries:
         epoch = snapshot_epoch(name)
@@ -267,7 +279,7 @@ def report_on(state: TableState) -> VerifyReport:
 
 def _is_foreign(name: str) -> bool:
     ours = snapshot_epoch(name) is not None or part_id(name) is not None
-    return not (ours or name.startswith(LOCK) or name.endswith(CORRUPT))
+    return not (ours or parse_tag(name) or name.startswith(LOCK) or name.endswith(CORRUPT))
 
 
 def _snapshot_bytes(state: TableState) -> int:
@@ -286,6 +298,8 @@ def _snapshot_damages(state: TableState) -> Iterator[Damage]:
     if state.orphans and not state.epochs:
         reason = f"it has {len(state.orphans)} parts and no snapshot that names them"
         yield _with_orphans(Damage(state.root, reason), orphans)
+    for tag in state.lost_tags:
+        yield Damage(join(state.root, tag.file), f"it keeps snapshot {tag.epoch:016x}, which is missing")
 
 
 def _with_orphans(damage: Damage, orphans: list[PartMetadata]) -> Damage:

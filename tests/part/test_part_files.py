@@ -198,10 +198,10 @@ def test_rows_may_be_appended_in_pieces(compact_bytes):
     """As a merge does: dictionaries and choices of one piece must not spoil the next."""
     fs, rows = MemoryFileSystem(), sort_rows(many_rows(900))
     options = PartOptions(block_rows=16, compact_bytes=compact_bytes)
-    writer = PartWriter(5, entity_types(rows), ALL_TYPES, options, Encodings(4))
+    writer = PartWriter(fs, "", 5, entity_types(rows), ALL_TYPES, options, Encodings(4))
     for start in range(0, 900, 250):
         writer.append(rows.slice(start, min(start + 250, 900)))
-    part = FilePart("", writer.finish(fs, ""))
+    part = FilePart("", writer.finish())
     assert listed(read(fs, part)) == listed(rows)
 
 
@@ -210,10 +210,12 @@ def test_a_column_whose_values_change_character_between_pieces():
     fs, options = MemoryFileSystem(), PartOptions(block_rows=8)
     texts = ["a", "b"] * 10 + [f"unique {n}" for n in range(20)] + [None] * 20 + ["b", "c"] * 10
     rows = make_rows([1] * 80, range(80), {"s": pa.array(texts)})
-    writer = PartWriter(5, entity_types(rows), [Column("s", ColumnType.STRING)], options, Encodings(4))
+    writer = PartWriter(
+        fs, "", 5, entity_types(rows), [Column("s", ColumnType.STRING)], options, Encodings(4)
+    )
     for start in range(0, 80, 20):
         writer.append(rows.slice(start, start + 20))
-    found = read(fs, FilePart("", writer.finish(fs, "")))
+    found = read(fs, FilePart("", writer.finish()))
     assert found.columns["s"].to_pylist() == texts
 
 

@@ -19,8 +19,9 @@ from measurefs.part.file_part import FilePart
 from measurefs.part.index import Meta
 from measurefs.part.metadata import METADATA, Column, PartMetadata
 from measurefs.part.rows import Rows, sort_rows
+from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.verify import PartCheck, mend_part, verify_alone, verify_part
-from measurefs.part.writer import MAGIC, TRAILER, Encodings, PartOptions, PartWriter
+from measurefs.part.writer import Encodings, PartOptions, PartWriter
 from measurefs.testing import Fault, FaultFileSystem
 from tests.part.made import ALL_TYPES, COMPACT, WIDE, entity_types, listed, make_rows, many_rows, read, store
 from tests.part.test_part_damage import regions
@@ -226,8 +227,12 @@ def test_a_file_that_cannot_be_read_proves_nothing() -> None:
 class Liar(PartWriter):
     """Writes a part as a writer with a bug would: `lie` changes what goes into a page."""
 
-    def __init__(self, rows: Rows, lie: object, columns: list[Column], block_rows: int) -> None:
+    def __init__(
+        self, fs: FileSystem, rows: Rows, lie: object, columns: list[Column], block_rows: int
+    ) -> None:
         super().__init__(
+            fs,
+            "",
             1,
             entity_types(rows),
             columns,
@@ -256,9 +261,9 @@ def write_lie(
         return true_page(**page)
 
     monkeypatch.setattr(part_writer, "encode_page", encode_page)
-    writer = Liar(rows, lie, VALUE, block_rows)
+    writer = Liar(fs, rows, lie, VALUE, block_rows)
     writer.append(rows)
-    return writer.finish(fs, "")
+    return writer.finish()
 
 
 def _more_rows(page: dict) -> None:
@@ -346,24 +351,25 @@ def test_times_out_of_order_are_found(order: list[int], reason: str) -> None:
     """A writer appends what it is given, in the order in which it should be."""
     fs = MemoryFileSystem()
     rows = make_rows([5] * 4, order, {"v": pa.array(order, pa.int64())})
-    writer = PartWriter(1, entity_types(rows), VALUE, PartOptions(), Encodings(4))
+    writer = PartWriter(fs, "", 1, entity_types(rows), VALUE, PartOptions(), Encodings(4))
     writer.append(rows)
-    reasons = [damage.reason for damage in verify_part(fs, "", writer.finish(fs, "")).damages]
+    reasons = [damage.reason for damage in verify_part(fs, "", writer.finish()).damages]
     assert any(reason in each for each in reasons), reasons
 
 
-def test_pages_out_of_order_are_found() -> None:
+def test_pages_out_of_order_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part_writer, "PAGE_BLOCKS", 1)
     fs = MemoryFileSystem()
     rows = sort_rows(small(20, 2))
-    writer = PartWriter(1, entity_types(rows), VALUE, PartOptions(), Encodings(4))
+    writer = PartWriter(fs, "", 1, entity_types(rows), VALUE, PartOptions(), Encodings(4))
     writer.append(rows.slice(10, 20))
     writer.append(rows.slice(0, 10))
-    check = verify_part(fs, "", writer.finish(fs, ""))
+    check = verify_part(fs, "", writer.finish())
     assert "does not follow the page before in order" in only_reason(check)
-    writer = PartWriter(2, entity_types(rows), VALUE, PartOptions(), Encodings(4))
+    writer = PartWriter(fs, "", 2, entity_types(rows), VALUE, PartOptions(), Encodings(4))
     writer.append(rows.slice(0, 13))
     writer.append(rows.slice(13, 20))
-    assert verify_part(fs, "", writer.finish(fs, "")).damages == []
+    assert verify_part(fs, "", writer.finish()).damages == []
 
 
 @pytest.mark.parametrize("name", ["min_time", "max_time", "first_id", "last_id"])
@@ -418,10 +424,10 @@ def test_a_code_outside_its_dictionary_is_found() -> None:
     texts = pa.array([f"host {number % 4}" for number in range(40)])
     rows = sort_rows(make_rows([1] * 40, list(range(40)), {"host": texts}))
     columns = [Column("host", ColumnType.STRING)]
-    writer = PartWriter(1, entity_types(rows), columns, PartOptions(), Encodings(4))
+    writer = PartWriter(fs, "", 1, entity_types(rows), columns, PartOptions(), Encodings(4))
     writer.append(rows)
     writer._dictionaries["host"] = writer._dictionaries["host"][:2]
-    check = verify_part(fs, "", writer.finish(fs, ""))
+    check = verify_part(fs, "", writer.finish())
     assert "points outside its dictionary (host)" in only_reason(check)
     assert check.damages[0].offset is not None
 

@@ -204,7 +204,7 @@ class Campaign:
         database, measure = open_measure(self.place, CHECKS, background=False)
         with database:
             tables = measure._tables
-            places = [place for place in tables.places() if place.segment // DAY in days]
+            places = [place for place in tables.places() if place.segment.start // DAY in days]
             tables.writing(places)  # as a writer would sooner or later, so that all can be collected
             found = self._rows(measure, days)
             self.model.check(found, days, self.counts)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import measurefs
 from measurefs import BackpressureError, Database, FileSystemError, Measure, NotDurableError, TableOptions
+from measurefs.table.policy import MergeOptions
 from tests.database.helpers import DAY, rows_of
 from tests.table.tables import until
 
@@ -31,6 +32,7 @@ OPTIONS = TableOptions(
     memory_limit=MIB,
     write_timeout=0.1,
     gc_interval=3600.0,  # what is collected makes room
+    merge=MergeOptions(enabled=False),  # and so does a merge that fails
     gc_grace=0.0,
 )
 

@@ -187,8 +187,10 @@ def held_by_another_thread(locks: list[Any]) -> Iterator[None]:
 def locks_of(table: TsTable) -> list[Any]:
     introducer = table._introducer
     return [
-        table._accounting,
-        table._background._lock,
+        table._pending._accounting,
+        table._background._quick._lock,
+        table._background._slow._lock,
+        table._merger._merging,
         table._flusher._flushing,
         table._memory._changed,
         introducer._changing,

@@ -6,23 +6,38 @@ from collections.abc import Callable
 from typing import Any
 
 from measurefs import Database, Measure, TsTable
+from measurefs.table.history import Moment
 from tests.table.tables import one
 
 ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "Database.create_measure": (("n",), {"entity": ["host"]}),
+    "Database.drop_measure": (("m",), {}),
     "Database.measure": (("m",), {}),
+    "Measure.shard_of": (({"host": ["a"]},), {}),
+    "Measure.tag": (("a",), {}),
+    "Measure.untag": (("a",), {}),
     "Measure.write": (({"time": [99], "host": ["a"], "value": [99]},), {"durable": True}),
     "TsTable.add": ((one(99),), {}),
     "TsTable.admit": ((1,), {}),
+    "TsTable.at": ((Moment(epoch=1),), {}),
+    "TsTable.delete": ((0, 1), {}),
+    "TsTable.tag": (("a",), {}),
+    "TsTable.untag": (("a",), {}),
 }
 """What the methods are called with that cannot be called without anything."""
 
 NOT_USES = {"close", "abandon"}
 EXEMPT = {
+    # called by `Database.drop_measure` alone
+    "Measure.discard",
+    "Measure.held",
     # called by what drives it, which has nothing to do then
     "TsTable.step",
+    "TsTable.merge",
     # inside `admit` alone
     "TsTable.take",
+    "TsTable.publish",
+    "TsTable.account",
     # says that the epoch will not be reached
     "TsTable.wait",
 }

@@ -118,11 +118,11 @@ def test_32_shards_keep_their_numbers(local_store: Store, first: int) -> None:
 def test_33_a_segment_ends_where_it_always_ended(local_store: Store) -> None:
     """On reopening a segment stretched to the start of the next, and took the rows of the days between."""
     day = "seg-1970010{}".format
-    with open_store(local_store) as db:
+    with open_store(local_store, runtime=Runtime(now=lambda: 0)) as db:
         for number in (0, 4):
             make(db, ttl="3d").write(batch(["a"], number * DAY, number))
     runtime = Runtime(now=lambda: 5 * DAY)
-    with open_store(local_store, runtime=runtime) as db:
+    with open_store(local_store, runtime=runtime, background=False) as db:
         measure = make(db, ttl="3d")
         assert segments(measure) == [day(1), day(5)]
         measure.write(batch(["a"], 2 * DAY + 1, 2))
@@ -162,8 +162,7 @@ def test_34_segments_are_those_of_utc_wherever_the_host_is(local_store: Store) -
 def test_35_expired_rows_are_gone_at_once_and_live_ones_are_found() -> None:
     """Expired rows showed until a nightly job; an index with a time to live of its own hid rows that were alive.
 
-    There is no index of series beside the parts, so none can outlive or fall short of them. Files of expired
-    segments are not removed yet.
+    There is no index of series beside the parts, so none can outlive or fall short of them.
     """
     now = DAY
     fs = MemoryFileSystem()

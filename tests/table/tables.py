@@ -69,7 +69,8 @@ def read_snapshot(fs: FileSystem, snapshot: Snapshot, names: Sequence[str] = ("v
         return batch([], [], [])
     scan = Scan(*EVER, names)
     found = fetch(fs, together(*(part.read(scan) for part in snapshot.parts)))
-    return sort_rows(concat_rows(found, {name: pa.int64() for name in names}))
+    types = {name: rows.columns[name].type for rows in found for name in names if name in rows.columns}
+    return sort_rows(concat_rows(found, {name: types.get(name, pa.int64()) for name in names}))
 
 
 def contents_of(fs: FileSystem, snapshot: Snapshot) -> Contents:

@@ -21,7 +21,7 @@ def test_closing_waits_for_whom_was_admitted(end):
     with ThreadPoolExecutor(1) as pool:
         with table.admit(100):
             closing = pool.submit(getattr(table, end))
-            until(lambda: table._closing)
+            until(lambda: table._admission.closing)
             with pytest.raises(ClosedError):
                 table.add(one(2))
             table.take(one(1))
@@ -40,7 +40,7 @@ def test_who_waits_for_room_is_refused_when_the_table_is_closed():
     assert stall.wait_until_reached(30)
     with ThreadPoolExecutor(2) as pool:
         waiting = pool.submit(table.add, one(2))
-        until(lambda: table._admitted)
+        until(lambda: table._admission._admitted)
         closing = pool.submit(table.close)
         with pytest.raises(ClosedError):
             waiting.result(30)

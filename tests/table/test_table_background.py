@@ -122,11 +122,11 @@ class TestThread:
             assert stored(fs) == ones(1)
         background.close()
 
-    def test_one_thread_serves_many_tables_and_ends_with_close(self):
+    def test_two_threads_serve_many_tables_and_end_with_close(self):
         fs, background = MemoryFileSystem(), Background()
         before = threading.active_count()
         tables = [open_table(fs, f"t{n}", background=background, flush_interval=0.01) for n in range(5)]
-        assert threading.active_count() == before + 1
+        assert threading.active_count() == before + 2
         for number, table in enumerate(tables):
             table.add(one(number))
         until(lambda: all(map(is_durable, tables)))
