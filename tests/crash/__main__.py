@@ -4,6 +4,7 @@
 
     python -m tests.crash            # the share that every change passes
     python -m tests.crash --long     # all of it
+    python -m tests.crash --long --stride 5 --workload tagging --store wide --campaign pause
     python -m tests.crash --workload takeover --store wide --at 17 --how after --survivors killed
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import logging
 import os
 import sys
@@ -19,7 +21,7 @@ import traceback
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.crash.campaigns import CRASHES, FAULTS, Case
-from tests.crash.plan import LONG, SHORT, Unit, replay, run_unit, units
+from tests.crash.plan import CAMPAIGNS, LONG, SHORT, Unit, replay, run_unit, units
 from tests.crash.stores import STORES
 from tests.crash.workloads import WORKLOADS
 
@@ -30,7 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.crash", description=__doc__.splitlines()[0])
     parser.add_argument("--long", action="store_true", help="everything, instead of a share")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--workload", help="only this one")
+    parser.add_argument("--workload", action="append", help="only this one; may be given several times")
+    parser.add_argument("--campaign", choices=CAMPAIGNS, help="only this one")
+    parser.add_argument("--stride", type=int, help="one in so many")
     parser.add_argument("--store", choices=STORES, help="only this one")
     parser.add_argument("--at", type=int, help="one case: the operation")
     parser.add_argument("--how", choices=(*CRASHES, *FAULTS, "paused"), default="before")
@@ -42,14 +46,19 @@ def main() -> int:
     )
     given = parser.parse_args()
     if given.at is not None:
-        replay(Case(given.workload, given.store, given.at, given.how, given.survivors, given.again))
+        replay(Case(given.workload[0], given.store, given.at, given.how, given.survivors, given.again))
         print("it holds")
         return 0
     logging.disable(logging.WARNING)  # what is injected is no news
+    plan = LONG if given.long else SHORT
+    if given.stride:
+        plan = dataclasses.replace(plan, stride=given.stride, pauses=given.stride)
     wanted = [
         unit
-        for unit in units(LONG if given.long else SHORT)
-        if given.workload in (None, unit.workload) and given.store in (None, unit.store)
+        for unit in units(plan)
+        if (not given.workload or unit.workload in given.workload)
+        and given.store in (None, unit.store)
+        and given.campaign in (None, unit.campaign)
     ]
     return campaign(wanted, given.jobs)
 

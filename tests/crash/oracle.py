@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tests.crash.journal import Journal
-from tests.crash.stores import Opened, Row, Store, StrictFileSystem
+from tests.crash.store import Opened, Row, Store, StrictFileSystem
 
 Parts = dict[str, list[int]]
 
-PROOF: list[Row] = [(900, 900, 9_000), (901, 901, 9_010)]
-"""Rows written after a recovery, to see that the store accepts them."""
+
+def proof(journal: Journal, later: int = 0) -> list[Row]:
+    """Rows written after a recovery, to see that the store accepts them."""
+    return [(key, journal.expired + later + key, 10 * key) for key in (900, 901)]
 
 
 def verify(store: Store, fs: StrictFileSystem, journal: Journal) -> None:
@@ -20,6 +22,7 @@ def verify(store: Store, fs: StrictFileSystem, journal: Journal) -> None:
     """
     before = fs.operations
     journal.check(store.read(fs))
+    journal.check_beside(lambda: store.beside(fs))
     parts = store.parts(fs)
     assert fs.operations == before, "a reader has changed the store"
     recover(store, fs, parts)
@@ -27,20 +30,25 @@ def verify(store: Store, fs: StrictFileSystem, journal: Journal) -> None:
     again = fs.crash("none")
     journal = journal.copy()
     opened = recover(store, again, parts)
-    pieces = journal.add(opened.homes(PROOF), None)
-    opened.add(PROOF, None, durable=True)
+    journal.decide(opened.contents())
+    rows = proof(journal)
+    pieces = journal.add(opened.homes(rows), None)
+    opened.add(rows, None, durable=True)
     for piece in pieces:
         piece.acknowledged = True
 
     last = again.crash("none")
     journal.check(store.read(last))
+    journal.check_beside(lambda: store.beside(last))
     parts = store.parts(last)
     opened = recover(store, last, parts)
+    if journal.shapes:
+        opened.evolve({"fields": {"proof": "int64"}})  # which also removes what crashed changes have left
     opened.gc()
-    assert store.leftovers(last) == []
+    assert store.leftovers(last) == [], f"left over: {store.leftovers(last)}"
     opened.close()
     assert present(store.parts(last.crash("none"))) == present(parts), "collecting has changed what is stored"
-    assert store.leftovers(last) == []
+    assert store.leftovers(last) == [], f"left over: {store.leftovers(last)}"
 
 
 def recover(store: Store, fs: StrictFileSystem, parts: Parts) -> Opened:

@@ -20,8 +20,8 @@ from tests.crash.campaigns import (
 )
 from tests.crash.leases import forget_all
 from tests.crash.stores import STORES
-from tests.crash.workloads import WORKLOADS
-from tests.crash.zombies import DEEDS, interrupted, pause_everywhere, paused
+from tests.crash.workloads import KINDS, WORKLOADS
+from tests.crash.zombies import INTERRUPTED, JOBS, interrupted, pause_everywhere, paused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +38,19 @@ class Plan:
         After so many crashes of each workload the recovery crashes, too.
     again : tuple
         What those second crashes leave.
+    pauses : int
+        Of the pauses of a writer's job, one in so many.
     """
 
     survivors: tuple[Survivors, ...]
     stride: int
     points: int
     again: tuple[Survivors, ...]
+    pauses: int
 
 
-SHORT = Plan(("none", "killed", 1), 19, 1, ("none",))
-LONG = Plan(("none", "all", "killed", *range(1, 8)), 1, 6, ("none", "killed", 1))
+SHORT = Plan(("none", "killed", 1), 41, 1, ("none",), 23)
+LONG = Plan(("none", "all", "killed", *range(1, 8)), 1, 6, ("none", "killed", 1), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +63,19 @@ class Unit:
     store: str
 
 
+CAMPAIGNS = ("recover", "crash", "fail", "pause")
+
+
 def units(plan: Plan) -> Iterator[Unit]:
     """Yield all units, the longest first."""
-    for campaign in ("recover", "crash", "fail"):
+    for campaign in CAMPAIGNS[:-1]:
         for store in reversed(STORES):
             for workload in WORKLOADS:
-                yield Unit(plan, campaign, workload, store)
-    for store in STORES:
-        yield Unit(plan, "pause", "takeover", store)
+                if store in KINDS[workload]:
+                    yield Unit(plan, campaign, workload, store)
+    for job in JOBS:
+        for store in JOBS[job].kinds:
+            yield Unit(plan, "pause", job, store)
 
 
 def run_unit(unit: Unit, counts: collections.Counter[str]) -> None:
@@ -81,7 +89,7 @@ def run_unit(unit: Unit, counts: collections.Counter[str]) -> None:
     elif unit.campaign == "fail":
         fail_everywhere(workload, store, counts, share)
     else:
-        pause_everywhere(store, counts)
+        pause_everywhere(workload, store, counts, slice(share.start % plan.pauses, None, plan.pauses))
     forget_all()
 
 
@@ -101,7 +109,9 @@ def replay(case: Case) -> None:
         crash_once(case)
     elif case.how != "paused":
         fail(case.workload, case.store, case.at, case.how)
-    elif case.workload in DEEDS:
-        paused(case.store, case.at, case.workload)
     else:
-        interrupted(case.store, case.at)
+        job, _, deed = case.workload.partition(".")
+        if deed == INTERRUPTED:
+            interrupted(job, case.store, case.at)
+        else:
+            paused(job, case.store, case.at, deed)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
 from measurefs.fs import FencedError, FileSystem, FileSystemWrapper, LockError, MeasureFSError
 from measurefs.testing import CrashFileSystem, FaultFileSystem
-from tests.crash.journal import Journal, Piece
+from tests.crash.journal import Journal, Piece, Removal, Shape, Tag
 from tests.crash.stores import Opened, Row, Store
 
 A = TypeVar("A")
+INITIAL: Shape = ("value: int64", "1d", "1d")
+"""The schema of a new measure: its fields, interval and ttl."""
+
+MERGES = 3
+"""How many merges a few parts can take."""
+
 PATIENCE = 2
 """How often a step may fail before a fault that stays is taken away."""
 
@@ -31,6 +37,8 @@ class Run:
         What the steps raised.
     landing : bool
         Whether what timed out takes effect after the next step that succeeds.
+    careful : bool
+        Whether every acknowledgement is checked at once, and not only after a failure.
     """
 
     def __init__(self, store: Store, fs: FileSystem) -> None:
@@ -38,7 +46,7 @@ class Run:
         self.fs = fs
         self.journal = Journal()
         self.surfaced: list[MeasureFSError] = []
-        self.landing = False
+        self.landing = self.careful = False
         self.faulty = fs if isinstance(fs, FaultFileSystem) else None
         below = fs.innermost if isinstance(fs, FileSystemWrapper) else fs
         assert isinstance(below, CrashFileSystem)
@@ -57,10 +65,13 @@ class Run:
     def attempt(self, step: Callable[[], A], live: Session | None = None) -> A:
         """Do a step; where faults are injected, again and again until it succeeds."""
         failures = 0
+        before = self.faulty.injected.total() if self.faulty is not None else 0
         while True:
             try:
                 done = step()
-            except FencedError:
+            except FencedError as error:
+                if self.faulty is not None and self.faulty.injected.total() > before:
+                    self.surfaced.append(error)  # whoever is told this is told enough
                 raise
             except MeasureFSError as error:
                 if self.faulty is None or failures > PATIENCE:
@@ -85,9 +96,24 @@ class Run:
         """Somebody was told that these are durable: they must be, whatever happens from now on."""
         for piece in pieces:
             piece.acknowledged = True
-        if len(self.surfaced) != self._checked:
-            self._checked = len(self.surfaced)
-            self.journal.check(self.store.read(self.disk.crash("none")))
+        self.check_durable()
+
+    def check_durable(self) -> None:
+        """Check what the power failing right now would leave, if something has failed since the last time."""
+        injected = 0 if self.faulty is None else self.faulty.injected.total()
+        if self.careful or len(self.surfaced) + injected != self._checked:
+            self._checked = len(self.surfaced) + injected
+            found = self.disk.crash("none")
+            self.journal.check(self.store.read(found))
+            self.journal.check_beside(lambda: self.store.beside(found))
+
+
+def changed(shape: Shape, change: dict[str, Any]) -> Shape:
+    """Return a schema's shape after a change."""
+    *fields, interval, ttl = shape
+    known = dict(field.split(": ") for field in fields) | change.get("fields", {})
+    spans = change.get("interval", interval), str(change.get("ttl", ttl))
+    return (*(f"{name}: {kind}" for name, kind in known.items()), *spans)
 
 
 class Session:
@@ -131,18 +157,155 @@ class Session:
             return
         try:
             self.run.attempt(self.opened.flush, None)
-        except FencedError:
+        except MeasureFSError as error:
+            if not isinstance(error, FencedError) and not self.run.journal.contested:
+                raise  # if others drop what it writes to, its files are gone
             self.die()
             return
-        raise AssertionError("a writer that lost its lock acknowledged rows")
+        assert self.run.journal.contested, "a writer that lost its lock acknowledged rows"
+        self._acknowledge_all()  # it may have had them durable before
 
     def die(self) -> None:
         """Be gone without a word."""
         self._waiting.clear()
 
     def check(self) -> None:
-        """Whatever has happened, what was taken is readable."""
+        """Whatever has happened, what was taken is readable; if nobody else has written."""
+        if self.run.journal.contested:
+            return
         self.run.journal.check(self.opened.contents(), self._waiting)
+        self.run.journal.check_beside(self.opened.beside)
+
+    # Rewriting, removing, keeping and changing.
+
+    def merge(self) -> None:
+        """Let the background merge all that is due; failures show in statistics, and it is tried again."""
+        for _ in range(MERGES):
+            self.run.surfaced += self.opened.merge()
+            self.run.attempt(self.check)
+
+    def compact(self) -> None:
+        """Merge everything."""
+        self.run.attempt(self.opened.compact, self)
+        self.run.attempt(self.check)
+
+    def delete(self, start: int, end: int, ids: Collection[int] | None = None) -> None:
+        """Remove rows of a span of time, all or those of some ids."""
+
+        def takes(_: str, key: tuple[int, int]) -> bool:
+            return start <= key[1] < end and (ids is None or key[0] in ids)
+
+        removal = self.run.journal.remove(takes)
+        self.run.attempt(lambda: self.opened.delete(start, end, ids), self)
+        self._removed([removal])
+
+    def tag(self, name: str) -> None:
+        """Keep what there is now; what an attempt that failed has left of the tag is removed first."""
+        journal = self.run.journal
+        journal.watched = True
+        found = self.run.attempt(self.opened.contents)
+        held = {table: rows for table, rows in found.items() if rows}
+        tag = journal.tags[name] = Tag(held)
+
+        def make() -> None:
+            if name in self.opened.beside().tags:
+                self.opened.untag(name)
+            self.opened.tag(name)
+
+        self.run.attempt(make, self)
+        journal.tags[name] = tag
+        tag.sure = True
+        self._after_a_change()
+
+    def untag(self, name: str) -> None:
+        """Keep it no longer."""
+        tag = self.run.journal.tags[name]
+        tag.sure = False
+
+        def remove() -> bool:
+            if name not in self.opened.beside().tags:
+                return (
+                    False  # an attempt that failed may have removed it, and nothing says that this is durable
+                )
+            self.opened.untag(name)
+            return True
+
+        if self.run.attempt(remove, self):
+            self.run.journal.tags.pop(name, None)
+        else:
+            tag.torn = True
+        self._after_a_change()
+
+    def expire(self, before: int) -> None:
+        """Let time go on until all rows up to a time have expired, and drop their segments."""
+
+        def takes(_: str, key: tuple[int, int]) -> bool:
+            return key[1] < before
+
+        self.run.journal.expired = before
+        removal = self.run.journal.remove(takes, whole=True, lasting=True)
+        attempts = 0
+        while not self.run.attempt(lambda: self.opened.expire(before), self):
+            attempts += 1  # what somebody seemed to have locked is left for the next time
+            if self.run.journal.contested:
+                return
+            assert self.run.faulty is not None, "it did not drop what had expired"
+            assert attempts < PATIENCE, "it never drops what has expired"
+        self._removed([removal])
+
+    def outlive(self, before: int) -> None:
+        """Let time go on until all rows up to a time have expired; their segments stay, since they are tagged."""
+        assert not self.run.attempt(lambda: self.opened.expire(before), self)
+        self.run.attempt(self.check)
+
+    def refuse(self, *rows: Row) -> None:
+        """Write rows that have expired: they are not stored."""
+        self.run.attempt(lambda: self.opened.add(rows, None, durable=True), self)
+        self.run.attempt(self.check)
+
+    def drop(self) -> None:
+        """Drop all of it, and create it anew."""
+        journal = self.run.journal
+        journal.watched = True
+        shape, empty = self.opened.shape(), not journal.shapes
+        removal = journal.remove(lambda *_: True, whole=True, lasting=True)
+        for tag in journal.tags.values():
+            tag.sure = False
+        journal.shapes += [INITIAL] if not empty else [shape, INITIAL]
+        if self.run.attempt(self.opened.drop):
+            self._gone(removal)
+        self._waiting.clear()
+        self.run.attempt(self.opened.create)
+        self._gone(removal)
+        self.run.attempt(self.check)
+
+    def _gone(self, removal: Removal) -> None:
+        self.run.journal.tags.clear()
+        self.run.journal.shapes = [INITIAL]
+        removal.acknowledged = True
+        for other in self.run.journal.removals:
+            other.lasting = False  # whoever was about to remove something does not mean what comes now
+        self.run.check_durable()
+
+    def evolve(self, **change: Any) -> None:
+        """Change the schema."""
+        journal = self.run.journal
+        journal.watched = True
+        before = self.opened.shape()
+        journal.shapes = [*(journal.shapes or [before]), changed(before, change)]
+        self.run.attempt(lambda: self.opened.evolve(change), self)
+        assert self.opened.shape() == journal.shapes[-1]
+        journal.shapes = journal.shapes[-1:]
+        self._after_a_change()
+
+    def _removed(self, removals: Iterable[Removal]) -> None:
+        for removal in removals:
+            removal.acknowledged = True
+        self._after_a_change()
+
+    def _after_a_change(self) -> None:
+        self.run.check_durable()
+        self.run.attempt(self.check)
 
     def _acknowledge_all(self) -> None:
         pieces, self._waiting = self._waiting, []

@@ -8,18 +8,20 @@ import pytest
 
 from tests.crash.campaigns import Case, crash_once, healthy, replayable
 from tests.crash.plan import SHORT, Unit, run_unit, units
-from tests.crash.stores import STORES, StrictFileSystem
-from tests.crash.workloads import WORKLOADS
+from tests.crash.stores import StrictFileSystem
+from tests.crash.workloads import KINDS, WORKLOADS
+
+everywhere = pytest.mark.parametrize(
+    ("workload", "store"), [(workload, store) for workload in WORKLOADS for store in KINDS[workload]]
+)
 
 
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("workload", WORKLOADS)
+@everywhere
 def test_nothing_goes_wrong_without_faults(workload: str, store: str) -> None:
     healthy(workload, store)
 
 
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("workload", WORKLOADS)
+@everywhere
 def test_a_run_is_the_same_each_time(workload: str, store: str) -> None:
     """Otherwise no failure could be replayed."""
     traces = [healthy(workload, store)[1].trace for _ in range(2)]

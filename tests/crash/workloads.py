@@ -1,7 +1,7 @@
 """What is done to a store while it crashes and fails: small, deterministic, and every batch recognisable.
 
-Each is a function of a `Run`, and is run on every kind of store. Every batch has a row of its own key in each
-table it reaches.
+Each is a function of a `Run`, and is run on every kind of store, or on those that it names. Every batch has a row
+of its own key in each table it reaches.
 """
 
 from __future__ import annotations
@@ -9,14 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.crash.run import Run
-from tests.crash.stores import DAY, Row
+from tests.crash.stores import DAY, STORES, Row
 
 WORKLOADS: dict[str, Callable[[Run], None]] = {}
+KINDS: dict[str, tuple[str, ...]] = {}
+"""The kinds of store that each is run on."""
+
+EVER = 1000 * DAY
+NOON = DAY + DAY // 2
+"""Of the second day."""
 
 
-def workload(function: Callable[[Run], None]) -> Callable[[Run], None]:
+def workload(
+    function: Callable[[Run], None], kinds: tuple[str, ...] = tuple(STORES)
+) -> Callable[[Run], None]:
     WORKLOADS[function.__name__] = function
+    KINDS[function.__name__] = kinds
     return function
+
+
+def of_measures(function: Callable[[Run], None]) -> Callable[[Run], None]:
+    """A workload with what only measures have: segments, a schema, a name."""
+    return workload(function, ("measure",))
 
 
 def one(number: int) -> Row:
@@ -29,6 +43,11 @@ def wide(number: int) -> list[Row]:
     return [
         (series, day * DAY + number, 100 * number + series + day) for series in range(6) for day in range(2)
     ]
+
+
+def rewritten(number: int, value: int | None) -> list[Row]:
+    """A row of its own, and two of another series, one of which replaces that of the batch before."""
+    return [one(number), (100, 0, value), (100, number, number)]
 
 
 @workload
@@ -137,4 +156,146 @@ def by_itself(run: Run) -> None:
         session.add(one(number))
         session.step()
         session.step()
+    session.close()
+
+
+@workload
+def merging(run: Run) -> None:
+    """The background merges, whenever it can."""
+    session = run.open()
+    for number in range(1, 4):
+        session.add(*rewritten(number, number), durable=True)
+        session.merge()
+    session.add(one(4))
+    session.merge()
+    session.gc()
+    session.add(*rewritten(5, None), durable=True)
+    session.merge()
+    session.gc()
+    session.close()
+
+
+@workload
+def compaction(run: Run) -> None:
+    session = run.open()
+    for number in range(1, 4):
+        session.add(*rewritten(number, number), durable=True)
+    session.add(one(4))
+    session.compact()
+    session.gc()
+    session.add(one(5), durable=True)
+    run.kill(session)
+    session = run.open()
+    session.compact()
+    session.gc()
+    session.close()
+
+
+@workload
+def deleting(run: Run) -> None:
+    """Rows go by time and by entity, from some tables and from all, and one is written again."""
+    session = run.open()
+    session.add(one(1), one(2), (100, 5, 1), durable=True)
+    session.add(one(3), (100, 5, 2), (100, DAY + 6, 1), durable=True)
+    session.add(one(4))
+    session.delete(2, 5)
+    session.add(one(6), (2, 2, 7), durable=True)
+    session.delete(0, EVER, [100])
+    session.gc()
+    run.kill(session)
+    session = run.open()
+    session.delete(0, EVER)
+    session.gc()
+    session.close()
+
+
+@workload
+def tagging(run: Run) -> None:
+    """What is tagged stays, whatever becomes of it."""
+    session = run.open()
+    session.add(one(1), one(2), durable=True)
+    session.tag("first")
+    session.add(one(3), (1, 1, None), (1, 3, 3))
+    session.tag("second")
+    session.delete(1, 2)
+    session.compact()
+    session.gc()
+    session.untag("first")
+    session.gc()
+    run.kill(session)
+    session = run.open()
+    session.tag("third")
+    session.untag("second")
+    session.gc()
+    session.close()
+
+
+@of_measures
+def expiring(run: Run) -> None:
+    """One segment after the other is past its ttl; then the clock is set back."""
+    session = run.open()
+    session.add((1, 1, 1), (2, NOON, 2), (3, 5 * DAY, 3), durable=True)
+    session.add((4, 4, 4), (4, 5 * DAY + 4, 4))
+    session.expire(DAY)
+    session.refuse((5, 5, 5))
+    session.flush()
+    run.kill(session)
+    session = run.open()
+    session.refuse((6, 6, 6))
+    session.add((7, NOON + 7, 7), durable=True)
+    session.expire(2 * DAY)
+    session.refuse((8, NOON + 8, 8))
+    session.close()
+
+
+@of_measures
+def expiring_tagged(run: Run) -> None:
+    """What is tagged stays when it expires, until it is untagged."""
+    session = run.open()
+    session.add((1, 1, 1), (2, 2, 2), (3, 5 * DAY, 3), durable=True)
+    session.tag("kept")
+    session.outlive(DAY)
+    session.untag("kept")
+    session.expire(DAY)
+    session.close()
+
+
+@of_measures
+def dropping(run: Run) -> None:
+    """A measure is dropped and created anew, again and again."""
+    session = run.open()
+    session.add(*wide(1), durable=True)
+    session.evolve(fields={"extra": "int64"})
+    session.tag("old")
+    session.drop()
+    session.add(one(2))
+    session.flush()
+    session.add(one(3))
+    session.drop()
+    session.add(one(4), durable=True)
+    session.gc()
+    run.kill(session)
+    session = run.open()
+    session.add(one(5))
+    session.gc()
+    session.close()
+
+
+@of_measures
+def evolving(run: Run) -> None:
+    session = run.open()
+    session.add(one(1), durable=True)
+    session.add(one(2))
+    session.evolve(fields={"extra": "bool", "flag": "bool"})
+    session.evolve(fields={"extra": "int64"}, ttl="9d")
+    session.add((501, 1, 1), (502, 2 * DAY, 2), durable=True)
+    session.evolve(interval="2d")
+    session.add((503, 3, 3), (504, 4 * DAY, 4), durable=True)
+    session.evolve(fields={"extra": "float64"})
+    session.add((505, 5, 5), (506, 6 * DAY, 6))
+    run.kill(session)
+    session = run.open()
+    session.evolve(ttl=None)
+    session.add((507, 7 * DAY, 7), durable=True)
+    session.gc()
     session.close()

@@ -22,8 +22,8 @@ from measurefs.codec.sealed import seal, unseal
 from measurefs.codec.types import ColumnType
 from measurefs.codec.zstd import compress, decompress
 from measurefs.database.database import Identity
-from measurefs.database.intervals import segment_start
 from measurefs.database.schema import MeasureSchema
+from measurefs.database.segments import is_segment_name
 from measurefs.fs import (
     CorruptionError,
     LockHolder,
@@ -40,8 +40,9 @@ from measurefs.part.file_part import FilePart, read_metadata
 from measurefs.part.index import Meta, decode_page
 from measurefs.part.metadata import META, PRIMARY, SERIES, PartMetadata, Piece
 from measurefs.part.part import Scan
+from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import select, wanted_pages
-from measurefs.part.writer import MAGIC, TRAILER, column_sections
+from measurefs.part.writer import column_sections
 from measurefs.table import Runtime
 from measurefs.table.epochs import part_id, snapshot_epoch
 from measurefs.table.snapshot import SnapshotRecord
@@ -176,7 +177,7 @@ def _names() -> list[Decoder]:
         Decoder(
             "file names",
             lambda name: [
-                read(name.decode(errors="replace")) for read in (snapshot_epoch, part_id, segment_start)
+                read(name.decode(errors="replace")) for read in (snapshot_epoch, part_id, is_segment_name)
             ],
             [b"0000010000000001.snp", b"0000010000000001.part", b"seg-20240101", b"seg-2024010123"],
         ),

@@ -158,7 +158,7 @@ def test_leaves_no_trace(measure: Measure, store_url: Store) -> None:
     """Neither in memory nor in the files: the store is the same byte for byte after all of them."""
     with store_url.open() as fs:
         files, rows = rows_files(fs), numbered(measure.query().to_arrow())
-        for name, (batch, message) in CASES.items():
+        for name, (batch, message) in list(CASES.items())[:: 4 if fs.remote else 1]:
             for durable in (False, True):
                 with pytest.raises(SchemaError, match=message):
                     measure.write(batch(), durable=durable)

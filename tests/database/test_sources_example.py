@@ -45,8 +45,8 @@ def pandas_answer(source: str | None) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("source", [*SOURCES, None])
-def test_a_week_equals_pandas_answer(store_url: Store, source: str | None) -> None:
-    with open_store(store_url) as database:
+def test_a_week_equals_pandas_answer(local_store: Store, source: str | None) -> None:
+    with open_store(local_store) as database:
         temperature = database.create_measure("temperature", entity=["source"], fields={"value": "float64"})
         for each in SOURCES:
             frame = frame_of(each)
@@ -55,7 +55,7 @@ def test_a_week_equals_pandas_answer(store_url: Store, source: str | None) -> No
                 for first in range(0, len(frame), 500)
             )
             assert written == len(frame)
-    with open_store(store_url, read_only=True) as database:
+    with open_store(local_store, read_only=True) as database:
         where = None if source is None else {"source": source}
         found = database.measure("temperature").query(*WEEK, where=where).to_pandas()
     found = found.rename(columns={"time": "timestamp"}).sort_values(["timestamp", "source"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -20,6 +20,9 @@ from tests.golden import plain
 
 START = 1_704_067_200_000_000_000
 """2024-01-01, when the writers of these stores think they live."""
+
+SCHEMA_FIELDS = ("interval", "first_interval", "ttl", "revision", "dropped_before", "floor")
+"""What else there is to a measure."""
 
 _ARRIVAL = 1 << 40
 Row = Mapping[str, Any]
@@ -44,27 +47,31 @@ class Recorder:
         self.entities: dict[str, list[str]] = {}
         self.rows: dict[str, dict[Key, tuple[int, Row]]] = {}
         self.earlier: dict[str, plain.Rows] = {}
+        self._start = START
         self._seconds = itertools.count()
         self._arrivals = itertools.count(_ARRIVAL)
 
     @contextlib.contextmanager
-    def open(self, compact_bytes: int = 8 << 20, block_rows: int = 4096) -> Iterator[Database]:
-        """Open it for writing; nothing is flushed or collected unless asked for."""
+    def open(
+        self, compact_bytes: int = 8 << 20, block_rows: int = 4096, keep_snapshots: int = 1000
+    ) -> Iterator[Database]:
+        """Open it for writing; nothing is flushed, merged or collected unless asked for."""
         options = TableOptions(
             flush_interval=1e9,
             gc_interval=1e9,
-            keep_snapshots=1000,
+            gc_grace=0.0,
+            keep_snapshots=keep_snapshots,
             part=PartOptions(block_rows=block_rows, compact_bytes=compact_bytes),
         )
         runtime = Runtime(
             monotonic=lambda: 0.0,
-            now=lambda: START + next(self._seconds) * 1_000_000_000,
+            now=lambda: self._start + next(self._seconds) * 1_000_000_000,
             random=random.Random(1),
             run=map,
         )
         with (
             mock.patch.object(LockHolder, "here", _holder),  # the files must not name this machine
-            measurefs.open(self.fs, options=options, runtime=runtime) as db,
+            measurefs.open(self.fs, options=options, runtime=runtime, background=False) as db,
         ):
             yield db
 
@@ -93,6 +100,36 @@ class Recorder:
             if key not in known or known[key][0] <= version:
                 known[key] = version, row
 
+    def pass_time(self, nanoseconds: int) -> None:
+        """Let so much time pass."""
+        self._start += nanoseconds
+
+    def delete(self, measure: Measure, start: int, end: int) -> None:
+        """Delete rows by time."""
+        measure.delete(start, end)
+        self.forget(measure, lambda time: start <= time < end)
+
+    def forget(self, measure: Measure, gone: Callable[[int], bool]) -> None:
+        """Take note that rows of such times are there no more."""
+        known = self.rows[measure.name]
+        self.rows[measure.name] = {key: row for key, row in known.items() if not gone(key[-1])}
+
+    def evolve(self, measure: Measure, **changes: Any) -> None:
+        """Change the schema; what was written before is of the new types."""
+        before = measure.schema.columns
+        measure.evolve(**changes)
+        for name, kind in measure.schema.columns.items():
+            if name not in before or before[name] == kind:
+                continue
+            for key, (version, row) in self.rows[measure.name].items():
+                value = pa.scalar(row.get(name), before[name].arrow).cast(kind.arrow).as_py()
+                self.rows[measure.name][key] = version, {**row, name: value}
+
+    def drop(self, db: Database, name: str) -> None:
+        """Drop a measure."""
+        db.drop_measure(name)
+        del self.rows[name], self.entities[name]
+
     def note_snapshot(self, measure: Measure) -> None:
         """Note what the measure holds now, by the one snapshot that its one table has committed last."""
         ((path, stats),) = measure.stats().items()
@@ -117,13 +154,14 @@ class Recorder:
             assert "version" not in row or found[key][0] == version, key
 
 
-def everything(measure: Measure) -> pa.Table:
+def everything(measure: Measure, as_of: Any = None) -> pa.Table:
     """Return all rows in order of series, with their versions."""
-    return measure.query(columns=[*measure.schema.names, "version"], order="series").to_arrow()
+    columns = [*measure.schema.names, "version"]
+    return measure.query(columns=columns, order="series", as_of=as_of).to_arrow()
 
 
 def describe(db: Database) -> dict[str, Any]:
-    """Return what `expected.json` says of each measure: types, rows, and how its tables are made up."""
+    """Return what `expected.json` says of each measure: types, rows, tags, and how its tables are made up."""
     measures = {}
     for name in db.measures():
         measure = db.measure(name)
@@ -131,6 +169,8 @@ def describe(db: Database) -> dict[str, Any]:
         measures[name] = {
             "types": plain.types_of(table),
             "rows": plain.rows_of(table),
+            "tags": {tag: plain.rows_of(everything(measure, tag)) for tag in measure.tags()},
+            "schema": {field: getattr(measure.schema, field) for field in SCHEMA_FIELDS},
             "tables": {
                 path: {
                     "epoch": f"{stats['epoch']:016x}",

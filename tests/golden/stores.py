@@ -194,6 +194,105 @@ def orphan(store: Recorder) -> None:
     store.rows["m"] = known
 
 
+@golden
+def merged(store: Recorder) -> None:
+    """A wide part that two others were merged into, which the superseded snapshots still name."""
+    with store.open(compact_bytes=0, block_rows=2) as db:
+        measure = store.create(
+            db, "m", entity=["host"], tags={"zone": "string"}, fields={"value": "float64", "note": "string"}
+        )
+        for batch in range(2):
+            store.write(
+                measure,
+                [
+                    _value(START + step * HOUR, host) | {"zone": f"z{host}", "note": f"{batch}.{step}"}
+                    for step in range(batch, batch + 4)
+                    for host in range(2)
+                ],
+            )
+            store.note_snapshot(measure)
+        measure.compact()
+        store.note_snapshot(measure)
+
+
+@golden
+def tagged(store: Recorder) -> None:
+    """Tags of two tables each, that alone keep what was deleted, merged and replaced since; one is of no rows."""
+    with store.open(keep_snapshots=1) as db:
+        measure = store.create(db, "m", entity=["host"], fields={"value": "float64"})
+        measure.tag("nothing")
+        store.write(measure, [_value(START + day * DAY, host) for day in range(2) for host in range(3)])
+        measure.tag("first/größe")
+        store.write(measure, [_value(START, 0) | {"value": -1.0}, _value(START + 1, 1)])
+        measure.tag("second")
+        store.delete(measure, START + DAY, START + 2 * DAY)
+        measure.compact()
+        measure.gc()
+
+
+@golden
+def intervals(store: Recorder) -> None:
+    """Segments of days, and between them, of an interval that came later, of hours: cut where a day begins."""
+    with store.open() as db:
+        measure = store.create(db, "m", entity=["host"], fields={"value": "float64"})
+        store.write(measure, [_value(START, 0), _value(START + 2 * DAY, 0)])
+        store.evolve(measure, interval="10h")
+        store.write(measure, [_value(START + hour * HOUR, 1) for hour in (0, 24, 30, 47, 48, 72, 80)])
+        store.evolve(measure, interval="5d")
+        store.write(measure, [_value(START + day * DAY - 1, 2) for day in (0, 1, 2, 9)])
+
+
+@golden
+def evolved(store: Recorder) -> None:
+    """Columns that were added and widened, in parts of each age, and the revisions that are kept of the schema."""
+    with store.open() as db:
+        measure = store.create(
+            db,
+            "m",
+            entity=["host"],
+            tags={"zone": "string"},
+            fields={"up": "bool", "count": "int64", "note": "string"},
+        )
+        store.write(measure, [_evolving(n, up=n == 1, count=2**53 - n, zone="a", note="ü") for n in range(3)])
+        store.evolve(measure, fields={"up": "int64", "new": "float64"}, tags={"family": {"later": "int64"}})
+        store.write(measure, [_evolving(n, up=-n, count=-(2**53), zone="a", later=n) for n in range(2, 5)])
+        store.evolve(measure, fields={"count": "float64", "note": "binary"}, tags={"zone": "binary"})
+        store.write(measure, [_evolving(5, up=5, count=0.1, zone=b"\xff", note=b"\0", new=1.5)])
+        store.evolve(measure, fields={"up": "float64"}, ttl="99999d")
+        store.write(measure, [_evolving(6, up=0.5)])
+
+
+def _evolving(number: int, **values: object) -> Row:
+    return {"time": START + number, "host": "a"} | values
+
+
+@golden
+def dropped(store: Recorder) -> None:
+    """A segment that has expired and was dropped; what is left does not expire any more."""
+    with store.open(keep_snapshots=1) as db:
+        measure = store.create(db, "m", entity=["host"], fields={"value": "float64"}, ttl="30d")
+        store.write(measure, [_value(START - day * DAY, host) for day in (0, 20) for host in range(2)])
+        store.pass_time(15 * DAY)
+        measure.gc()
+        store.forget(measure, lambda time: time < START)
+        store.evolve(measure, ttl=None)
+        store.write(measure, [_value(START + DAY, 0)])
+
+
+@golden
+def recreated(store: Recorder) -> None:
+    """A measure that was dropped and created again as another one, and one that was dropped."""
+    with store.open() as db:
+        for name in ("m", "gone"):
+            first = store.create(db, name, entity=["host"], fields={"value": "float64"})
+            store.write(first, [_value(START, host) for host in range(2)])
+            store.drop(db, name)
+        again = store.create(db, "m", entity={"host": "int64"}, fields={"value": "int64"}, interval="6h")
+        store.write(again, [{"time": START, "host": 1, "value": 2}])
+        store.evolve(again, fields={"more": "string"})
+        store.write(again, [{"time": START + 1, "host": 1, "more": "x"}])
+
+
 def _two_parts(store: Recorder) -> dict[Key, tuple[int, Row]]:
     """Write two parts; return what is in the first."""
     rows: list[Row] = [{"time": START + n, "host": "a", "value": n} for n in range(4)]

@@ -21,7 +21,7 @@ from measurefs.codec.sealed import seal, unseal
 from measurefs.fs import join, open_url, parent, walk
 from measurefs.part.file_part import read_metadata
 from measurefs.part.metadata import FORMAT_VERSION
-from measurefs.part.writer import MAGIC, TRAILER
+from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.table.epochs import snapshot_epoch
 from tests.database.helpers import files_of
 from tests.golden import plain
@@ -30,7 +30,7 @@ from tests.golden.stores import STORES
 from tests.golden.write import HOME, directory, write_all
 
 GOLDEN = sorted(path.parent for path in HOME.glob("format-*/*/expected.json"))
-LIMIT = 200_000
+LIMIT = 250_000
 """Bytes that the stores of one version may take."""
 MAX_PATH = 140
 
@@ -82,13 +82,18 @@ def check_rows(rows: plain.Rows, expected: plain.Rows) -> None:
 
 
 def check(db: Database, expected: dict[str, Any]) -> None:
-    """Fail unless a store holds exactly what is expected: measures, columns, types, values, in order."""
+    """Fail unless a store holds exactly what is expected: measures, columns, types, values, in order; and tags."""
     assert db.measures() == sorted(expected["measures"])
     for name, described in expected["measures"].items():
         table = everything(db.measure(name))
         table.validate(full=True)
         assert plain.types_of(table) == described["types"]
         check_rows(plain.rows_of(table), described["rows"])
+        assert sorted(db.measure(name).tags()) == sorted(described["tags"])
+        for tag, rows in described["tags"].items():
+            check_rows(plain.rows_of(everything(db.measure(name), tag)), rows)
+        schema = db.measure(name).schema
+        assert {field: getattr(schema, field) for field in described["schema"]} == described["schema"]
 
 
 @every
@@ -157,6 +162,8 @@ def test_can_be_written_to(golden: Path, copy: Copy) -> None:
         for name, described in expected["measures"].items():
             table = everything(db.measure(name))
             assert plain.types_of(table) == described["types"]
+            for tag, kept in described["tags"].items():
+                check_rows(plain.rows_of(everything(db.measure(name), tag)), kept)
             rows = plain.rows_of(table)
             added = [row for row in rows if row[0] == NEW_TIME]
             assert len(added) == 1

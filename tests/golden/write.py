@@ -33,7 +33,7 @@ def write_store(name: str, target: Path) -> None:
             recorder = Recorder(fs)
             STORES[name](recorder)
             if name not in KEEP_LOCKS:
-                for lock in Path(scratch).rglob("LOCK"):
+                for lock in [*Path(scratch).rglob("LOCK"), *Path(scratch).glob(".dropped/*.lock")]:
                     lock.unlink()
             with measurefs.open(fs, read_only=True) as db:
                 for measure in db.measures():

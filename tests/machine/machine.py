@@ -2,14 +2,16 @@
 
 Each write ends in one of two ways, and the model knows in which by the error alone: nothing of it is stored, or
 all of it is, and readable, though perhaps not durable yet. What a death takes is what nobody was told is durable,
-of every batch and table all or nothing.
+of every batch and table all or nothing. What else is done (deletions, tags, changes of the schema, dropping) and
+fails may have happened or not; the next look at the store decides.
+
+Hypothesis leaves out some of the rules in every history, so that some have many of one kind.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -17,20 +19,57 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-import measurefs
-from measurefs import FileSystemError, NotDurableError, PartOptions
+from measurefs import FileSystemError, Measure, NotDurableError, SchemaError
 from measurefs.testing import Fault
-from tests.crash.journal import Contents, Journal, Piece
-from tests.crash.oracle import present
-from tests.crash.stores import DAY, MeasureStore, Opened, Row
+from tests.machine.measures import (
+    NAME,
+    PERIOD,
+    Options,
+    Times,
+    data_of,
+    homes_of,
+    leftovers,
+    open_writer,
+    reader,
+    rows_of,
+    shape_of,
+)
+from tests.machine.model import HOUR, HOURS, Key, Model, Row, Shape, State, Tag, as_type
 from tests.machine.worlds import PowerCuts, World
 
-MARKS = 10**6
-SERIES, DAYS, SLOTS = 5, 3, 4
-KEYS = st.tuples(st.integers(0, SERIES - 1), st.integers(-1, DAYS - 2), st.integers(0, SLOTS - 1))
-ROWS = st.lists(st.tuples(KEYS, st.none() | st.integers(0, 10**9)), min_size=1, max_size=8)
-Drawn = list[tuple[tuple[int, int, int], int | None]]
-COMMIT = ("write", "sync_path", "lock.check", "*")
+SERIES = 5
+DAY = 24 * HOUR
+INEXACT = 2**53 + 1
+LIMITS = [-(2**63), -(2**63) + 1, 2**63 - 2, 2**63 - 1]
+NEAR = [hours * HOUR + step for hours in (-24, -6, 0, 6, 24, 48) for step in (-1, 0, 1)]
+TIMES = st.sampled_from(NEAR) | st.integers(-DAY, 2 * DAY) | st.sampled_from(LIMITS)
+KEYS = st.tuples(st.integers(0, SERIES - 1), st.sampled_from(NEAR) | TIMES)
+VALUES = st.none() | st.integers(0, 10**9) | st.just(INEXACT)
+ROWS = st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=8)
+VERSIONS = st.lists(st.integers(0, 3) | st.just(2**63 - 1), min_size=8, max_size=8)
+Drawn = list[tuple[Key, int | None]]
+
+TYPES = {
+    "label": ("string", "binary"),
+    "flag": ("bool", "int64", "float64"),
+    "count": ("int64", "float64"),
+    "note": ("string", "binary"),
+}
+"""What each column may become, one after another."""
+TAGS = {"label"}
+SPANS = st.sampled_from(["6h", "12h", "1d", "2d"])
+TTLS = st.none() | st.sampled_from(sorted(HOURS))
+SPECS = st.fixed_dictionaries(
+    {
+        "columns": st.sets(st.sampled_from(sorted(TYPES))),
+        "interval": SPANS,
+        "ttl": st.none() | TTLS,
+        "shards": st.integers(1, 2),
+    }
+)
+
+ANY = "write*|read*|sync_path|delete_file|must_rm_all|make_dir|create_*|file.*|lock.check"
+"""All but letting go of a lock: who fails in that keeps it, here, for as long as the process lives."""
 OPERATIONS = (
     "write",
     "read",
@@ -40,111 +79,320 @@ OPERATIONS = (
     "must_rm_all",
     "read_dir",
     "make_dir",
-    "*",
+    ANY,
 )
-ERRORS = ("io", "disk full", "permission", "time-out")
-
-
-def key_of(series: int, day: int, slot: int) -> tuple[int, int]:
-    return series, day * DAY + slot
+FAULTS = st.builds(
+    lambda operation, at, times, when, error: Fault(
+        operation, at=at, times=times, error=error, after=when == "after", later=when == "later"
+    ),
+    st.sampled_from(OPERATIONS),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from(["before", "after", "later"]),
+    st.sampled_from(["io", "disk full", "permission", "time-out"]),
+)
+COMMITS = st.none() | st.builds(
+    lambda operation, at, after: Fault(operation, at=at, after=after),
+    st.sampled_from(["write", "sync_path", "lock.check", "delete_file", ANY]),
+    st.integers(1, 6),
+    st.booleans(),
+)
+SURVIVORS = st.sampled_from(["none", "all", "killed"]) | st.integers(0, 1000)
 
 
 class Machine(RuleBasedStateMachine):
-    """A database, all that was written to it, and what of that waits to be durable."""
+    """A measure, and the model of what it holds."""
 
     make_world: ClassVar[Callable[[], World]] = PowerCuts
     counts: ClassVar[collections.Counter[str]] = collections.Counter()
 
-    @initialize(compact=st.booleans(), keep=st.integers(1, 3), block_rows=st.integers(1, 4))
-    def start(self, compact: bool, keep: int, block_rows: int) -> None:
+    measure: Measure
+
+    @initialize(
+        options=st.builds(
+            Options, st.booleans(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([2, 4])
+        ),
+        spec=SPECS,
+        batches=st.lists(ROWS, min_size=1, max_size=4),
+    )
+    def start(self, options: Options, spec: dict[str, Any], batches: list[Drawn]) -> None:
         self.counts["histories"] += 1
         self.world = type(self).make_world()
-        self.store = MeasureStore("measure", 8 << 20 if compact else 0, keep)
-        part = dataclasses.replace(self.store.options.part, block_rows=block_rows)
-        assert isinstance(part, PartOptions)
-        self.store.options = dataclasses.replace(self.store.options, part=part)
-        self.journal = Journal()
-        self.waiting: list[Piece] = []
+        self.options = options
+        self.times = Times()
         self.numbers = itertools.count(1)
-        self.opened: Opened = self.store.open(self.world.fs)
+        self.open()
+        self.create(spec)
+        for batch in batches:
+            self.put(batch, durable=True)
+
+    def open(self) -> None:
+        self.database = open_writer(self.world.fs, self.options, self.times)
+
+    def create(self, spec: dict[str, Any]) -> None:
+        columns = {name: TYPES[name][0] for name in sorted(spec["columns"])}
+        fields = {name: kind for name, kind in columns.items() if name not in TAGS}
+        self.measure = self.database.create_measure(
+            NAME,
+            entity={"id": "int64"},
+            tags={name: kind for name, kind in columns.items() if name in TAGS},
+            fields={"batch": "int64"} | fields,
+            interval=spec["interval"],
+            ttl=spec["ttl"],
+            shards=spec["shards"],
+        )
+        self.model = Model(shape_of(self.measure))
+        self.model.note_time(self.times.now)
+
+    def attempt(self, what: str, call: Callable[[], Any], fault: Fault | None = None) -> bool:
+        """Make a call, perhaps in trouble; return whether it was acknowledged."""
+        self.counts[what] += 1
+        if fault is not None:
+            self.world.fs.add(fault)
+        try:
+            call()
+        except FileSystemError:
+            return False
+        return True
 
     # Writing.
 
-    def rows_of(self, number: int, drawn: Drawn) -> list[Row]:
-        """Rows, and one more for every series and day, by which the batch is known in every table."""
-        marks = {(series, day) for (series, day, _), _ in drawn}
-        return [(*key_of(series, day, MARKS + number), number) for series, day in sorted(marks)] + [
-            (*key_of(*key), value) for key, value in drawn
-        ]
-
     @rule(drawn=ROWS)
     def write(self, drawn: Drawn) -> None:
-        self.put(drawn, None, durable=False)
+        self.put(drawn)
 
     @rule(drawn=ROWS)
     def write_durably(self, drawn: Drawn) -> None:
-        self.put(drawn, None, durable=True)
+        self.put(drawn, durable=True)
 
-    @rule(drawn=ROWS, version=st.integers(0, 3), durable=st.booleans())
-    def write_versions(self, drawn: Drawn, version: int, durable: bool) -> None:
-        self.put(drawn, version, durable=durable)
+    @rule(drawn=ROWS, versions=VERSIONS, durable=st.booleans())
+    def write_versions(self, drawn: Drawn, versions: list[int], durable: bool) -> None:
+        self.put(drawn, versions, durable=durable)
 
-    @rule(drawn=ROWS, operation=st.sampled_from(COMMIT), at=st.integers(1, 6), after=st.booleans())
-    def write_in_trouble(self, drawn: Drawn, operation: str, at: int, after: bool) -> None:
-        self.world.fs.add(Fault(operation, at=at, after=after))
-        self.put(drawn, None, durable=True)
+    @rule(drawn=ROWS, versions=st.none() | VERSIONS, fault=COMMITS)
+    def write_in_trouble(self, drawn: Drawn, versions: list[int] | None, fault: Fault | None) -> None:
+        if fault is not None:
+            self.world.fs.add(fault)
+        self.put(drawn, versions, durable=True)
 
-    def put(self, drawn: Drawn, version: int | None, *, durable: bool) -> None:
+    def put(self, drawn: Drawn, versions: list[int] | None = None, *, durable: bool = False) -> None:
+        shape = self.look()
+        bound, number = self.model.bound(shape, self.times.now), next(self.numbers)
+        rows = [
+            (key, versions[place] if versions else None, self.row_of(shape, number, value))
+            for place, (key, value) in enumerate(drawn)
+        ]
+        kept = [row for row in rows if row[0][1] >= bound]
+        with self.world.fs.calm():
+            pieces = self.model.write(homes_of(self.measure, kept))
         self.counts["batches"] += 1
-        rows = self.rows_of(next(self.numbers), drawn)
-        before = len(self.journal.pieces)
-        pieces = self.journal.add(self.opened.homes(rows), version)
         try:
-            self.opened.add(rows, version, durable=durable)
+            stored = self.measure.write(data_of(rows, shape.columns), durable=durable)
         except NotDurableError:
             assert durable
         except FileSystemError:
-            del self.journal.pieces[before:]  # nothing of it may ever be seen
+            self.model.forget(pieces)  # nothing of it may ever be seen
             return
         else:
+            assert stored == len(kept)
             if durable:
-                self.acknowledge(pieces)
+                for piece in pieces:
+                    piece.state = State.DURABLE
+        self.model.inexact |= {
+            name
+            for name, kind in shape.columns.items()
+            if kind == "int64" and any(row[name] == INEXACT for _, _, row in kept)
+        }
+
+    def row_of(self, shape: Shape, number: int, value: int | None) -> Row:
+        """A row of which every column is made from one value."""
+        row = {
+            name: as_type(str(value) if kind in ("string", "binary") and value is not None else value, kind)
+            for name, kind in shape.columns.items()
+        }
+        return row | {"batch": number}
+
+    def look(self) -> Shape:
+        """Return what the measure is by now; if that is in doubt, look."""
+        if self.model.others:
+            with self.world.fs.calm():
+                self.measure.refresh()
+        return self.seen(self.measure)
+
+    def seen(self, measure: Measure) -> Shape:
+        shape = shape_of(measure)
+        assert shape in (self.model.shape, *self.model.others)
+        return shape
+
+    @rule(fault=COMMITS)
+    def flush(self, fault: Fault | None) -> None:
+        if self.attempt("flushes", self.measure.flush, fault):
+            self.model.flushed()
+
+    # What becomes of what is stored.
+
+    @rule(fault=COMMITS)
+    def collect(self, fault: Fault | None) -> None:
+        self.attempt("collections", self.measure.gc, fault)
+
+    @rule(hours=st.sampled_from([0, 0, 1, 6, 24, 48]))
+    def time_passes(self, hours: int) -> None:
+        """What is due is done by itself: flushes, merges, collections, and dropping what has expired."""
+        self.times.now += hours * HOUR
+        self.model.note_time(self.times.now)
+        self.times.monotonic.seconds += PERIOD
+        for _ in range(3):
+            self.database.step()
+
+    @rule(fault=COMMITS)
+    def compact(self, fault: Fault | None) -> None:
+        self.attempt("compactions", self.measure.compact, fault)
+
+    @rule(
+        first=st.none() | TIMES, last=st.none() | TIMES, series=st.sets(st.integers(0, SERIES)), fault=COMMITS
+    )
+    def delete(self, first: int | None, last: int | None, series: set[int], fault: Fault | None) -> None:
+        if first is None and last is None and not series:
+            return
+        hit = len(self.model.contents(shape_of(self.measure), self.times.now))
+        removed: list[int] = []
+        where = {"id": sorted(series)} if series else None
+        acknowledged = self.attempt(
+            "deletions", lambda: removed.append(self.measure.delete(first, last, where)), fault
+        )
+        self.model.delete(
+            -(2**63) if first is None else first,
+            2**63 if last is None else last,
+            frozenset(series),
+            acknowledged=acknowledged,
+        )
+        if acknowledged:
+            left = len(self.model.contents(shape_of(self.measure), self.times.now))
+            assert removed[0] >= hit - left
+
+    # Tags.
+
+    @rule(fault=COMMITS)
+    def tag(self, fault: Fault | None) -> None:
+        shape, now = self.look(), self.times.now
+        name, rows = f"tag {next(self.numbers)}", self.model.raw(shape, now)
+        acknowledged = self.attempt("tags", lambda: self.measure.tag(name), fault)
+        self.model.tags[name] = Tag(rows, acknowledged)
+        if acknowledged:
+            self.model.flushed_since(self.model.bound(shape, now))
+
+    @rule(data=st.data(), fault=COMMITS)
+    def untag(self, data: st.DataObject, fault: Fault | None) -> None:
+        if not self.model.tags:
+            return
+        name = data.draw(st.sampled_from(sorted(self.model.tags)))
+        with self.world.fs.calm():
+            if name not in self.measure.tags():
                 return
-        self.waiting += pieces
+        if self.attempt("untags", lambda: self.measure.untag(name), fault):
+            del self.model.tags[name]
+        else:
+            self.model.tags[name].certain = False
 
-    @rule()
-    def flush(self) -> None:
-        with contextlib.suppress(NotDurableError):
-            self.opened.flush()
-            self.acknowledge(self.waiting)
-            self.waiting = []
+    def check_tags(self, measure: Measure) -> set[str]:
+        """Check every tag that there is; return which these are."""
+        shape, there = self.seen(measure), set(measure.tags())
+        assert {name for name, tag in self.model.tags.items() if tag.certain} <= there
+        for name in there:
+            _, found = rows_of(measure, as_of=name)
+            kept = {key: shape.show(row) for key, row in self.model.tags[name].rows.items()}
+            assert found == kept, f"tag {name!r} holds {found}, not {kept}"
+        return there
 
-    def acknowledge(self, pieces: list[Piece]) -> None:
-        for piece in pieces:
-            piece.acknowledged = True
+    # Changes of the schema.
 
-    @rule()
-    def collect(self) -> None:
-        with contextlib.suppress(FileSystemError):
-            self.opened.gc()
+    @rule(names=st.sets(st.sampled_from(sorted(TYPES)), min_size=1, max_size=2), fault=COMMITS)
+    def evolve_columns(self, names: set[str], fault: Fault | None) -> None:
+        shape = self.look()
+        wider = {name: _next_type(name, shape.columns.get(name)) for name in sorted(names)}
+        spoilt = {name for name in wider if shape.columns.get(name) == "int64" and wider[name] == "float64"}
+        rows = self.model.contents(shape, self.times.now).values()
+        try:
+            self.evolve(
+                shape,
+                fault,
+                tags={name: kind for name, kind in wider.items() if name in TAGS},
+                fields={name: kind for name, kind in wider.items() if name not in TAGS},
+            )
+        except SchemaError:
+            assert spoilt & self.model.inexact
+        else:
+            changed = shape_of(self.measure) != shape
+            assert not changed or not any(row[name] == INEXACT for row in rows for name in spoilt)
 
-    @rule()
-    def an_hour_passes(self) -> None:
-        self.opened.step()
+    @rule(ttl=TTLS, interval=SPANS, both=st.booleans(), fault=COMMITS)
+    def evolve_spans(self, ttl: str | None, interval: str, both: bool, fault: Fault | None) -> None:
+        shape = self.look()
+        self.evolve(shape, fault, ttl=ttl, **({"interval": interval} if both else {}))
+
+    def evolve(self, shape: Shape, fault: Fault | None, **changes: Any) -> None:
+        """Change the schema; after a failure it may have been changed or not."""
+        wanted = [_changed(each, changes) for each in (shape, self.model.shape, *self.model.others)]
+        if self.attempt("evolutions", lambda: self.measure.evolve(**changes), fault):
+            found = shape_of(self.measure)
+            assert found in wanted
+            self.model.shape, self.model.others = found, []
+        else:
+            self.model.others += wanted
+        self.model.note_time(self.times.now)
+
+    # The end of it, and another beginning.
+
+    @rule(
+        at=st.none() | st.integers(1, 40),
+        after=st.booleans(),
+        times=st.sampled_from([1, None]),
+        survivors=st.none() | SURVIVORS,
+        spec=SPECS,
+    )
+    def drop(
+        self,
+        at: int | None,
+        after: bool,
+        times: int | None,
+        survivors: int | str | None,
+        spec: dict[str, Any],
+    ) -> None:
+        """Drop the measure and create it anew, perhaps in trouble, of which the process perhaps dies."""
+        self.end_of_trouble()
+        if at is not None:
+            self.world.fs.add(Fault(ANY, at=at, times=times, after=after))
+        old, dropped = self.measure.schema.floor, False
+        try:
+            self.counts["drops"] += 1
+            self.database.drop_measure(NAME)
+            dropped = True
+            self.create(spec)
+        except FileSystemError:
+            self.world.fs.heal()
+            if survivors is not None:
+                self.crash(survivors)
+                self.open()
+            self.find_out(spec, None if dropped else old)
+        self.world.fs.heal()
+
+    def find_out(self, spec: dict[str, Any], old: int | None) -> None:
+        """See whether there is the old measure, a new one, or none."""
+        if NAME not in self.database.measures():
+            self.create(spec)
+            return
+        self.measure = self.database.measure(NAME)
+        if self.measure.schema.floor == old:
+            self.settle()
+            return
+        assert old is None or self.measure.schema.floor > old
+        self.model = Model(shape_of(self.measure))
+        self.model.note_time(self.times.now)
 
     # What happens to it.
 
-    @rule(
-        operation=st.sampled_from(OPERATIONS),
-        at=st.integers(1, 3),
-        times=st.integers(1, 3),
-        when=st.sampled_from(["before", "after", "later"]),
-        error=st.sampled_from(ERRORS),
-    )
-    def trouble(self, operation: str, at: int, times: int, when: str, error: Any) -> None:
-        fault = Fault(
-            operation, at=at, times=times, error=error, after=when == "after", later=when == "later"
-        )
+    @rule(fault=FAULTS)
+    def trouble(self, fault: Fault) -> None:
         self.world.fs.add(fault)
 
     @rule()
@@ -152,24 +400,46 @@ class Machine(RuleBasedStateMachine):
         self.world.fs.heal()
         self.world.fs.land()
 
-    @rule()
-    def reopen(self) -> None:
+    @rule(land=st.booleans())
+    def reopen(self, land: bool) -> None:
         self.world.fs.heal()
-        self.opened.close()
-        self.acknowledge(self.waiting)
-        self.waiting = []
-        self.opened = self.store.open(self.world.fs)
+        if land:
+            self.world.fs.land()
+        self.database.close()
+        self.model.flushed()
+        self.open()
+        self.measure = self.database.measure(NAME)
+        if land:
+            self.model.shape, self.model.others = self.seen(self.measure), []
 
-    @rule(survivors=st.sampled_from(["none", "all", "killed"]) | st.integers(0, 1000))
+    @rule(survivors=SURVIVORS)
     def die(self, survivors: int | str) -> None:
         """Nobody says good-bye; the next writer finds what is left."""
+        self.crash(survivors)
+        with self.reader() as measure:
+            assert measure is not None
+            self.check_from_outside(measure)
+        self.open()
+        self.measure = self.database.measure(NAME)
+        self.settle()
+
+    def crash(self, survivors: int | str) -> None:
         self.counts["deaths"] += 1
         self.count_faults()
         self.world.crash(survivors)
-        self.waiting = []
-        with self.world.reader() as fs:
-            self.journal.settle(self.store.read(fs))
-        self.opened = self.store.open(self.world.fs)
+        self.model.died()
+
+    def settle(self) -> None:
+        """Take for certain what is found now, with nothing under way."""
+        shape = self.seen(self.measure)
+        self.model.shape, self.model.others = shape, []
+        self.model.saw_dropped(self.measure.schema.dropped_before)
+        _, found = rows_of(self.measure)
+        self.model.adopt(found, shape, self.times.now, State.DURABLE)
+        there = self.check_tags(self.measure)
+        self.model.tags = {
+            name: Tag(tag.rows, True) for name, tag in self.model.tags.items() if name in there
+        }
 
     def count_faults(self) -> None:
         self.counts["faults injected"] += self.world.fs.injected.total()
@@ -178,55 +448,83 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         series=st.sets(st.integers(0, SERIES)),
-        start=st.integers(-1, DAYS - 1),
-        days=st.integers(0, DAYS),
+        start=st.none() | TIMES,
+        end=st.none() | TIMES,
         order=st.sampled_from(["time", "-time", "series"]),
         limit=st.none() | st.integers(0, 10),
     )
-    def query(self, series: set[int], start: int, days: int, order: Any, limit: int | None) -> None:
+    def query(
+        self, series: set[int], start: int | None, end: int | None, order: Any, limit: int | None
+    ) -> None:
         with self.world.fs.calm():
-            self.check_query(series, start * DAY, (start + days) * DAY, order, limit)
-
-    def check_query(self, series: set[int], first: int, last: int, order: Any, limit: int | None) -> None:
-        wanted = {"id": sorted(series)} if series else None
-        measure: measurefs.Measure = self.opened.measure  # type: ignore[attr-defined]
-        table = measure.query(first, last, wanted, ["id", "time", "value"], order, limit).to_arrow()
-        got = [(row["id"], row["time"].value, row["value"]) for row in table.to_pylist()]
-        everything = [
-            (*key, value) for each in self.opened.contents().values() for key, value in each.items()
-        ]
-        matching = [row for row in everything if first <= row[1] < last and (not series or row[0] in series)]
-        assert set(got) <= set(matching)
-        assert len(got) == len(set(got)) == min(len(matching), len(matching) if limit is None else limit)
-        times = [time for _, time, _ in got]
+            where = {"id": sorted(series)} if series else None
+            keys, got = rows_of(self.measure, start=start, end=end, where=where, order=order, limit=limit)
+            self.check_tags(self.measure)
+        everything = self.model.contents(shape_of(self.measure), self.times.now)
+        first, last = -(2**63) if start is None else start, 2**63 if end is None else end
+        matching = {
+            key: row
+            for key, row in everything.items()
+            if first <= key[1] < last and (not series or key[0] in series)
+        }
+        assert got.items() <= matching.items() if limit is not None else got == matching
+        assert len(got) == min(len(matching), len(matching) if limit is None else limit)
+        times = [time for _, time in keys]
         if order != "series":
-            assert times == sorted(times, reverse=order == "-time")
-            ends = sorted((time for _, time, _ in matching), reverse=order == "-time")
+            ends = sorted((time for _, time in matching), reverse=order == "-time")
             assert times == ends[: len(times)]
 
     @invariant()
     def everything_written_is_readable(self) -> None:
-        if hasattr(self, "opened"):
-            self.counts["steps"] += 1
-            with self.world.fs.calm():
-                self.journal.check(self.opened.contents(), self.waiting)
+        if not hasattr(self, "model"):
+            return
+        self.counts["steps"] += 1
+        with self.world.fs.calm():
+            self.model.saw_dropped(self.measure.schema.dropped_before)
+            _, found = rows_of(self.measure)
+            self.model.adopt(found, self.seen(self.measure), self.times.now, State.VISIBLE)
 
     @rule()
     def another_process_reads(self) -> None:
-        with self.world.reader() as fs:
-            self.journal.check(self.store.read(fs))
+        with self.reader() as measure:
+            assert measure is not None
+            self.check_from_outside(measure)
+
+    def check_from_outside(self, measure: Measure) -> None:
+        """It sees what is durable, and of the rest anything."""
+        _, found = rows_of(measure)
+        self.model.check(found, self.seen(measure), self.times.now, here=False)
+        self.check_tags(measure)
+
+    @contextlib.contextmanager
+    def reader(self):
+        with self.world.reader() as fs, reader(fs, self.options, self.times) as measure:
+            yield measure
 
     def teardown(self) -> None:
-        if not hasattr(self, "opened"):
+        if not hasattr(self, "model"):
             return
         self.count_faults()
         try:
-            self.reopen()
-            self.opened.gc()
-            with self.world.reader() as fs:
-                found: dict[str, Contents] = present(self.store.read(fs))  # type: ignore[arg-type, assignment]
-                self.journal.check(found)
-                assert self.store.leftovers(fs) == []
-            self.opened.close()
+            self.reopen(land=True)
+            self.measure.gc()
+            self.everything_written_is_readable()
+            with self.world.reader() as fs, reader(fs, self.options, self.times) as measure:
+                assert measure is not None
+                self.check_from_outside(measure)
+                unneeded = leftovers(fs, measure, self.options.keep)
+                assert not unneeded, unneeded
+            self.database.close()
         finally:
             self.world.close()
+
+
+def _next_type(name: str, kind: str | None) -> str:
+    """What a column becomes: it is added, or is widened, or stays."""
+    types = TYPES[name]
+    return types[0] if kind is None else types[min(types.index(kind) + 1, len(types) - 1)]
+
+
+def _changed(shape: Shape, changes: dict[str, Any]) -> Shape:
+    columns = dict(shape.columns) | changes.get("tags", {}) | changes.get("fields", {})
+    return Shape(columns, changes.get("interval", shape.interval), changes.get("ttl", shape.ttl))

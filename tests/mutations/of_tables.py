@@ -22,6 +22,7 @@ WRITING = "tests/table/test_table_writing.py"
 ADMISSION = "tests/table/test_table_admission.py"
 REPAIRING = "tests/table/test_repair.py"
 VERIFYING = "tests/table/test_verify.py"
+TAGGING = "tests/table/test_tags.py"
 
 _FLUSHER = (
     Mutation(
@@ -36,28 +37,24 @@ _FLUSHER = (
         "flush-commit-not-synced",
         "A snapshot's name is durable before anybody is told that its rows are.",
         FLUSHER,
-        "                self._fs.sync_path(self._root)\n            except FileSystemError:",
-        "            except FileSystemError:",
+        "            self._fs.sync_path(self._root)\n        except FileSystemError:",
+        "        except FileSystemError:",
         f"{HEALTHY}[first_write-table]",
     ),
     Mutation(
         "flush-commits-before-the-part",
         "The snapshot comes after the part whose rows it makes durable.",
         FLUSHER,
-        "                self._write_memory_parts(snapshot.memory_parts)\n"
-        "                upto = snapshot.epoch\n"
-        "            self._commit()\n",
-        "                self._commit()\n"
-        "                self._write_memory_parts(snapshot.memory_parts)\n"
-        "                upto = snapshot.epoch\n",
+        "        self._write_memory_parts(snapshot.memory_parts)\n        self._commit()\n",
+        "        self._commit()\n        self._write_memory_parts(snapshot.memory_parts)\n",
         f"{WRITING}::test_rows_are_visible_at_once_and_stored_by_a_flush[memory]",
     ),
     Mutation(
         "flush-durable-before-the-commit",
         "Rows count as durable only after the commit.",
         FLUSHER,
-        "            self._commit()\n            self.durable = max(self.durable, upto)",
-        "            self.durable = max(self.durable, upto)\n            self._commit()",
+        "        self._commit()\n        self.durable = max(self.durable, snapshot.epoch)",
+        "        self.durable = max(self.durable, snapshot.epoch)\n        self._commit()",
         f"{FAILURES}::test_rows_whose_commit_failed_are_not_taken_for_durable",
     ),
     Mutation(
@@ -96,24 +93,24 @@ _FLUSHER = (
         "flush-lock-not-checked",
         "Nobody is told that rows are durable after another writer has taken over.",
         FLUSHER,
-        "            self._lock.check()\n            self.certain = True",
-        "            self.certain = True",
+        "        self._lock.check()\n        self.certain = True",
+        "        self.certain = True",
         f"{RECOVERING}::TestFence::test_the_predecessor_is_told_and_its_rows_are_not_stored",
     ),
     Mutation(
         "flush-always-certain",
         "A writer knows whether a snapshot of its may still appear.",
         FLUSHER,
-        "            self.certain = False\n",
-        "            self.certain = True\n",
+        "        self.certain = False\n",
+        "        self.certain = True\n",
         f"{RELEASE}::test_a_snapshot_under_way_when_its_writer_gave_up_is_never_anybodys_newest",
     ),
     Mutation(
         "flush-same-name-tried-again",
         "After a failed sync the next attempt is a file of its own, since syncing a name twice proves nothing.",
         FLUSHER,
-        "                self._introducer.introduce(lambda current, _: current.parts)\n                raise",
-        "                raise",
+        "            self._introducer.introduce(lambda current, _: current.parts)\n            raise",
+        "            raise",
         f"{FAILURES}::test_a_snapshot_whose_sync_failed_is_written_again_under_another_name",
     ),
     Mutation(
@@ -170,8 +167,8 @@ _TABLE = (
     Mutation(
         "close-does-not-wait-for-the-admitted",
         "A table does not close before the batches that it let in are taken.",
-        TABLE,
-        "            self._admissions.wait_for(lambda: not self._admitted)\n",
+        "measurefs/table/admission.py",
+        "            self._changed.wait_for(lambda: not self._admitted)\n",
         "",
         f"{ADMISSION}::test_closing_waits_for_whom_was_admitted",
     ),
@@ -179,15 +176,15 @@ _TABLE = (
         "close-loses-what-cannot-be-stored",
         "A close that cannot make the rows durable fails, and the table stays open.",
         TABLE,
-        "                self._closing = False\n                raise",
-        "                self._closing = False",
+        "                self._admission.reopen()\n                raise",
+        "                self._admission.reopen()",
         f"{FAILURES}::test_close_fails_rather_than_lose_rows_and_may_be_called_again",
     ),
     Mutation(
         "write-while-closing",
         "A table that is being closed takes no more rows.",
         TABLE,
-        "        if self._closing or self._closed:",
+        "        if self._admission.closing or self._closed:",
         "        if self._closed:",
         f"{ADMISSION}::test_closing_waits_for_whom_was_admitted",
     ),
@@ -323,7 +320,7 @@ _GARBAGE = (
         "collect-later-writers-parts",
         "Parts of a later writer are not an earlier one's garbage.",
         GARBAGE,
-        "if number not in named and token_of(number) <= self._lock.token",
+        "if number not in named and token_of(number) <= self._floor + self._lock.token",
         "if number not in named",
         f"{COLLECTING}::test_parts_of_a_later_writer_are_not_garbage",
     ),
@@ -424,8 +421,8 @@ _CHECKING = (
         "verify-takes-collection-for-damage",
         "What a living writer collects meanwhile is no damage.",
         VERIFY,
-        "        if again.epochs == state.epochs:",
-        "        if again.epochs:",
+        "        if again.epochs == state.epochs and",
+        "        if again.epochs and",
         f"{VERIFYING}::test_what_a_writer_collects_meanwhile_is_no_damage",
     ),
     Mutation(
@@ -441,7 +438,9 @@ _CHECKING = (
         "The originals go after the new snapshot is committed.",
         REPAIR,
         """    if plan.commit:
-        _commit(fs, state, plan, lock, now)
+        _commit(fs, state, plan, lock, epoch, now)
+    for record in plan.cut:
+        fs.write(join(root, snapshot_name(record.epoch)), record.encode())
     for name in plan.snapshots:
         with contextlib.suppress(NotExistError):
             fs.delete_file(join(root, name))
@@ -450,7 +449,9 @@ _CHECKING = (
         fs.must_rm_all(join(root, name))
     fs.sync_path(root)
 """,
-        """    for name in plan.snapshots:
+        """    for record in plan.cut:
+        fs.write(join(root, snapshot_name(record.epoch)), record.encode())
+    for name in plan.snapshots:
         with contextlib.suppress(NotExistError):
             fs.delete_file(join(root, name))
     fs.sync_path(root)  # first these, or a crash could leave a snapshot of parts that are gone
@@ -458,7 +459,7 @@ _CHECKING = (
         fs.must_rm_all(join(root, name))
     fs.sync_path(root)
     if plan.commit:
-        _commit(fs, state, plan, lock, now)
+        _commit(fs, state, plan, lock, epoch, now)
 """,
         f"{REPAIRING}::test_without_repair_what_a_crash_of_it_leaves_is_no_worse_than_before",
     ),
@@ -488,4 +489,47 @@ _CHECKING = (
     ),
 )
 
-MUTATIONS: tuple[Mutation, ...] = (*_FLUSHER, *_TABLE, *_RECOVERY, *_GARBAGE, *_CHECKING)
+_TAGS = (
+    Mutation(
+        "collect-what-is-tagged",
+        "What is tagged stays.",
+        GARBAGE,
+        "        tagged = tagged_epochs(entry.name for entry in entries) | set(self._held)",
+        "        tagged = set(self._held)",
+        f"{TAGGING}::test_a_tag_keeps_exactly_its_rows[memory]",
+    ),
+    Mutation(
+        "collect-what-is-being-tagged",
+        "Between the commit of what is to be tagged and the tag it is not collected.",
+        GARBAGE,
+        "        tagged = tagged_epochs(entry.name for entry in entries) | set(self._held)",
+        "        tagged = tagged_epochs(entry.name for entry in entries)",
+        f"{TAGGING}::test_collection_waits_for_a_tag_that_is_being_made",
+    ),
+    Mutation(
+        "tag-not-synced",
+        "A tag is durable when it is made.",
+        "measurefs/table/tagging.py",
+        '    fs.write(join(root, tag.file), b"")\n    fs.sync_path(root)\n',
+        '    fs.write(join(root, tag.file), b"")\n',
+        f"{TAGGING}::test_a_tag_is_durable_when_it_is_made",
+    ),
+    Mutation(
+        "tag-lock-not-checked",
+        "Nobody is told of a tag after another writer has taken over, who may have collected what it keeps.",
+        "measurefs/table/tagging.py",
+        "        add_tag(self._fs, self._root, TagName(epoch, name))\n        self.check()",
+        "        add_tag(self._fs, self._root, TagName(epoch, name))",
+        f"{TAGGING}::test_no_tag_is_made_by_who_is_not_the_writer_any_more",
+    ),
+    Mutation(
+        "tag-commits-what-came-later",
+        "A tag keeps what was pinned, though parts were replaced meanwhile.",
+        FLUSHER,
+        "yield self._commit_pinned",
+        "yield lambda snapshot: self._settle(snapshot) or self.committed",
+        f"{TAGGING}::test_a_tag_keeps_what_was_pinned_though_it_is_replaced_meanwhile",
+    ),
+)
+
+MUTATIONS: tuple[Mutation, ...] = (*_FLUSHER, *_TABLE, *_RECOVERY, *_GARBAGE, *_CHECKING, *_TAGS)

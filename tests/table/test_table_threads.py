@@ -120,7 +120,7 @@ def test_writers_flushers_collectors_and_readers_at_once(store_fs, background):
     counted = CountingFileSystem(store_fs)
     thread = Background() if background else None
     settings = {"background": thread, "flush_interval": 0.005, "gc_interval": 0.01, "keep_snapshots": 1}
-    batches, writers = 12, 4
+    batches, writers = (6, 2) if store_fs.remote else (12, 4)
     with open_table(counted, **settings) as table:
         left = threading.Semaphore(0)
 
