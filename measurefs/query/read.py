@@ -165,7 +165,16 @@ def _read_parts(
     """Read each part at once and whole, as far as it is wanted: there is never half of one in a result."""
     try:
         return list(fetch(fs, together(*(part.read(scan) for part in parts))))
-    except (CorruptionError, NotExistError, ReadError):
+    except NotExistError as error:
+        if skipped is None:
+            raise NotExistError(
+                "query",
+                error.path,
+                "it is not there any more; if another process writes to the store, it has replaced and collected the "
+                "file since this one looked: call refresh() and query again (gc_grace says how long files stay), else "
+                "run 'measurefs verify'",
+            ) from error
+    except (CorruptionError, ReadError):
         if skipped is None:
             raise
     found: list[Rows] = []

@@ -154,3 +154,17 @@ class TestDeleting:
             with measurefs.open(local_store.url) as other, pytest.raises(LockError):
                 other.measure("cpu").delete(start="2026-01-02")
             assert keys(measure) == EVERYTHING
+
+
+def test_a_reader_elsewhere_whose_files_were_collected_is_told_to_refresh(local_store: Store) -> None:
+    with measurefs.open(local_store.url, options=OPTIONS) as writer:
+        measure = fill(writer)
+        with measurefs.open(local_store.url, read_only=True) as reader:
+            before = reader.measure("cpu")
+            assert keys(before) == EVERYTHING
+            measure.compact()
+            measure.gc()
+            with pytest.raises(measurefs.NotExistError, match=r"refresh\(\)"):
+                keys(before)
+            reader.refresh()
+            assert keys(before) == EVERYTHING
