@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import threading
 from typing import Protocol
 
 from measurefs.fs.process import ProcessGuard
-
-_NICE = 10
 
 
 class Steppable(Protocol):
@@ -23,13 +18,12 @@ class Steppable(Protocol):
 class Background:
     """Two threads that step any number of tables: one for what is quick, one for what may take long.
 
-    Each starts with the first table, and ends with `close`. The slow one leaves the processor to others where the
-    system lets a thread do so.
+    Each starts with the first table, and ends with `close`.
     """
 
     def __init__(self) -> None:
         self._quick = _Loop("measurefs-background")
-        self._slow = _Loop("measurefs-merging", nice=_NICE)
+        self._slow = _Loop("measurefs-merging")
         self._guard = ProcessGuard()
 
     def add(self, work: Steppable, *, slow: bool = False) -> None:
@@ -56,9 +50,8 @@ class Background:
 
 
 class _Loop:
-    def __init__(self, name: str, nice: int = 0) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._nice = nice
         self._works: list[Steppable] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -88,9 +81,6 @@ class _Loop:
             self._thread.join()
 
     def _run(self) -> None:
-        if self._nice and sys.platform == "linux":  # elsewhere it is not of this thread alone
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
         while True:
             self._wake.clear()
             if self._closed:  # looked at after clearing, or the wake-up of `close` could be lost

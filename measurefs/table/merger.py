@@ -29,6 +29,7 @@ Progress = Callable[[int, int], None]
 """Told how many of how many rows are done."""
 
 _IDLE = 3600.0
+_PAUSES = 0.25
 _SPILL_BYTES = 4 << 20
 _INPUT_SHARE, _OUTPUT_SHARE = 4, 4
 
@@ -77,7 +78,7 @@ class Merger:
         self._outputs = outputs
         self._encodings = Encodings(options.part.level)
         self._merging = threading.Lock()
-        self._cancelled = False
+        self._cancelled = threading.Event()
         self._left_alone: dict[int, Exception] = {}
 
     @property
@@ -86,8 +87,11 @@ class Merger:
         return self.attempts.last_error or next(iter(self._left_alone.values()), None)
 
     def step(self) -> float:
-        """Merge once if that is due; return the seconds until it may be again. What fails is tried again later."""
-        if self._cancelled or not self._options.merge.enabled:
+        """Merge once if that is due; return the seconds until it may be again. What fails is tried again later.
+
+        It pauses after each slice for a share of the time that took, so that others come to the processor.
+        """
+        if self._cancelled.is_set() or not self._options.merge.enabled:
             return _IDLE
         pause = self.attempts.retry_at - self._runtime.monotonic()
         if pause > 0:
@@ -96,14 +100,19 @@ class Merger:
 
         def work() -> None:
             nonlocal more
-            more = self.merge()
+            more = self.merge(pauses=_PAUSES)
 
         if not self.attempts.run(work):
             return _IDLE if isinstance(self.attempts.last_error, FencedError | ClosedError) else 0.0
         return 0.0 if more else _IDLE
 
-    def merge(self) -> bool:
+    def merge(self, pauses: float = 0.0) -> bool:
         """Merge once what the policy chooses; False if it chooses nothing.
+
+        Parameters
+        ----------
+        pauses : float
+            How long to pause after each slice, in parts of the time that it took.
 
         Raises
         ------
@@ -117,7 +126,7 @@ class Merger:
         with self._alone() as parts:
             inputs = self._chosen(parts)
             if inputs:
-                self._merge(inputs)
+                self._merge(inputs, pauses=pauses)
         self.attempts.succeeded()
         return bool(inputs)
 
@@ -183,10 +192,12 @@ class Merger:
             with self._introducer.pin() as snapshot:
                 yield snapshot.file_parts
 
-    def _merge(self, inputs: Sequence[FilePart], progress: Progress | None = None) -> FilePart | None:
+    def _merge(
+        self, inputs: Sequence[FilePart], progress: Progress | None = None, pauses: float = 0.0
+    ) -> FilePart | None:
         """Put one part in the place of several neighbours."""
         with contextlib.ExitStack() as written:
-            part = self._write(written, inputs, progress=progress)
+            part = self._write(written, inputs, progress=progress, pauses=pauses)
             replaced = {each.id for each in inputs}
             self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
         self.merges += 1
@@ -199,6 +210,7 @@ class Merger:
         inputs: Sequence[FilePart],
         without: Scan | None = None,
         progress: Progress | None = None,
+        pauses: float = 0.0,
     ) -> FilePart | None:
         """Write the rows of parts as one, which is not garbage until `written` is closed; None if no row is left."""
         number = self._introducer.next_number()
@@ -217,6 +229,7 @@ class Merger:
         )
         try:
             rows = 0
+            begun = self._runtime.monotonic()
             for batch in self._batches(writer, inputs, types, without):
                 self._check_not_cancelled()
                 if isinstance(batch, EncodedBlocks):
@@ -227,6 +240,9 @@ class Merger:
                     rows += len(batch)
                 if progress is not None:
                     progress(rows, sum(part.rows for part in inputs))
+                if pauses:
+                    self._cancelled.wait((self._runtime.monotonic() - begun) * pauses)
+                    begun = self._runtime.monotonic()
             if not rows:
                 writer.discard()
                 return None
@@ -262,14 +278,14 @@ class Merger:
         return in_batches(merge.run(inputs), types, most_rows)
 
     def _check_not_cancelled(self) -> None:
-        if self._cancelled:
+        if self._cancelled.is_set():
             raise ClosedError(
                 f"table {self._root!r} is being closed; nothing was merged, and nothing is lost"
             )
 
     def cancel(self) -> None:
         """Give up what is being merged, and merge no more; returns when nothing is under way."""
-        self._cancelled = True
+        self._cancelled.set()
         with self._merging:
             return
 

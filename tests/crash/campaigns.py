@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 
 from measurefs.testing import Fault, FaultFileSystem, SimulatedCrash
@@ -94,6 +95,13 @@ def healthy(workload: str, store: str) -> tuple[FaultFileSystem, StrictFileSyste
     return fs, disk
 
 
+@functools.cache
+def survey(workload: str, store: str) -> tuple[collections.Counter[str], list[tuple[str, str]]]:
+    """Run a workload as `healthy` does, once; return its calls and its trace."""
+    fs, disk = healthy(workload, store)
+    return fs.calls, disk.trace
+
+
 # Crashes.
 
 
@@ -116,7 +124,7 @@ def crash_everywhere(
     workload: str, store: str, survivors: Sequence[Survivors], counts: collections.Counter[str], share: slice
 ) -> None:
     """Crash before and after changing operations, and look at what each kind of survival leaves."""
-    total = healthy(workload, store)[1].operations
+    total = len(survey(workload, store)[1])
     points = [(at, how) for at in range(1, total + 1) for how in CRASHES]
     for at, how in points[share]:
         fs, journal = crashed(workload, STORES[store], at, how)
@@ -194,17 +202,17 @@ def recover_and_go_on(store: Store, fs: StrictFileSystem, journal: Journal) -> N
 
 def faults_of(workload: str, store: str) -> Iterator[tuple[int, str]]:
     """Every operation and every way in which it can fail."""
-    fs, disk = healthy(workload, store)
-    for at in range(1, fs.calls.total() + 1):
+    calls, trace = survey(workload, store)
+    for at in range(1, calls.total() + 1):
         yield at, "error-before"
         yield at, "error-after"
-    writes = sum(fs.calls[name] for name in WRITES.split("|"))
+    writes = sum(calls[name] for name in WRITES.split("|"))
     for at in range(1, writes + 1):
         yield at, "full"
-    for at in range(1, sum(fs.calls[name] for name in LANDING.split("|")) + 1):
+    for at in range(1, sum(calls[name] for name in LANDING.split("|")) + 1):
         yield at, "late"
         yield at, "last"
-    syncs = [path for operation, path in disk.trace if operation == "sync_path"]
+    syncs = [path for operation, path in trace if operation == "sync_path"]
     for at, path in enumerate(syncs, 1):
         if path not in NOT_ONE_WRITERS:
             yield at, "lies"

@@ -16,7 +16,7 @@ from tests.crash.campaigns import (
     crash_while_recovering,
     fail,
     fail_everywhere,
-    healthy,
+    survey,
 )
 from tests.crash.leases import forget_all
 from tests.crash.stores import STORES
@@ -49,7 +49,7 @@ class Plan:
     pauses: int
 
 
-SHORT = Plan(("none", "killed", 1), 41, 1, ("none",), 23)
+SHORT = Plan(("none", "killed", 1), 53, 1, ("none",), 29)
 LONG = Plan(("none", "all", "killed", *range(1, 8)), 1, 6, ("none", "killed", 1), 1)
 
 
@@ -96,7 +96,7 @@ def run_unit(unit: Unit, counts: collections.Counter[str]) -> None:
 def _points(plan: Plan, workload: str, store: str) -> list[tuple[int, str, Survivors]]:
     """Choose crashes, always the same ones."""
     chance = random.Random(f"{workload} {store}")
-    total = healthy(workload, store)[1].operations
+    total = len(survey(workload, store)[1])
     return [
         (chance.randint(1, total), chance.choice(CRASHES), chance.choice(("none", "all", "killed", 1)))
         for _ in range(plan.points)

@@ -37,16 +37,16 @@ from tests.machine.measures import (
 from tests.machine.model import HOUR, HOURS, Key, Model, Row, Shape, State, Tag, as_type
 from tests.machine.worlds import PowerCuts, World
 
-SERIES = 5
+SERIES = 4
 DAY = 24 * HOUR
 INEXACT = 2**53 + 1
 LIMITS = [-(2**63), -(2**63) + 1, 2**63 - 2, 2**63 - 1]
-NEAR = [hours * HOUR + step for hours in (-24, -6, 0, 6, 24, 48) for step in (-1, 0, 1)]
+NEAR = [hours * HOUR + step for hours in (-24, 0, 6, 24) for step in (-1, 0, 1)]
 TIMES = st.sampled_from(NEAR) | st.integers(-DAY, 2 * DAY) | st.sampled_from(LIMITS)
 KEYS = st.tuples(st.integers(0, SERIES - 1), st.sampled_from(NEAR) | TIMES)
 VALUES = st.none() | st.integers(0, 10**9) | st.just(INEXACT)
 ROWS = st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=8)
-VERSIONS = st.lists(st.integers(0, 3) | st.just(2**63 - 1), min_size=8, max_size=8)
+VERSIONS = st.lists(st.sampled_from([0, 1, 2**63 - 1]), min_size=8, max_size=8)
 Drawn = list[tuple[Key, int | None]]
 
 TYPES = {

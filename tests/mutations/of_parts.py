@@ -141,9 +141,9 @@ _READING = (
     Mutation(
         "wide-part-not-synced",
         "The names of a part's files are durable before a snapshot names it.",
-        WRITER,
-        "    fs.write(join(path, METADATA), seal(metadata))\n    fs.sync_path(path)\n",
-        "    fs.write(join(path, METADATA), seal(metadata))\n",
+        "measurefs/part/sections.py",
+        "        self._fs.sync_path(self._wide)\n",
+        "",
         "tests/crash/test_crashes.py::test_nothing_goes_wrong_without_faults[first_write-wide]",
     ),
 )

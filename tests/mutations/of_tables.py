@@ -6,6 +6,8 @@ from tests.mutations.mutation import Mutation
 
 FLUSHER = "measurefs/table/flusher.py"
 TABLE = "measurefs/table/table.py"
+OPENING = "measurefs/table/opening.py"
+VIEW = "measurefs/table/view.py"
 RECOVERY = "measurefs/table/recovery.py"
 SNAPSHOT = "measurefs/table/snapshot.py"
 LOCK = "measurefs/table/lock.py"
@@ -29,8 +31,8 @@ _FLUSHER = (
         "flush-part-not-synced",
         "A part's name is durable before a snapshot names it.",
         FLUSHER,
-        "        self._fs.sync_path(self._root)\n        return FilePart",
-        "        return FilePart",
+        "        self._fs.sync_path(self._root)\n        self.flushed_bytes += ",
+        "        self.flushed_bytes += ",
         f"{HEALTHY}[first_write-table]",
     ),
     Mutation(
@@ -116,9 +118,9 @@ _FLUSHER = (
     Mutation(
         "flush-litter-stays",
         "A flush that failed leaves no part behind.",
-        FLUSHER,
-        "                    self._fs.must_rm_all(join(self._root, name))",
-        "                    pass",
+        "measurefs/table/outputs.py",
+        "                self._fs.must_rm_all(join(self._root, name))",
+        "                pass",
         f"{FAILURES}::test_a_failed_flush_leaves_no_part_behind",
     ),
 )
@@ -127,7 +129,7 @@ _TABLE = (
     Mutation(
         "open-no-fence",
         "Who opens a table after a crash commits first, so that a late snapshot of the dead is nobody's newest.",
-        TABLE,
+        OPENING,
         "if record is None or recovered.damaged or not lock.clean:",
         "if record is None or recovered.damaged:",
         f"{RECOVERING}::TestFence::test_who_opens_after_a_crash_commits_first",
@@ -135,25 +137,25 @@ _TABLE = (
     Mutation(
         "open-numbers-without-the-token",
         "All numbers of a later writer are higher than those of all before.",
-        TABLE,
-        "        introducer.advance(first_epoch(lock.token))\n",
+        OPENING,
+        "    introducer.advance(first_epoch(floor + lock.token))\n",
         "",
         f"{RECOVERING}::TestEpochs::test_the_locks_token_leads_and_all_numbers_grow[memory]",
     ),
     Mutation(
         "open-failed-told-as-clean",
         "An opening that failed leaves the fence to the next.",
-        TABLE,
-        "            self._lock.close(clean=False)  # a commit",
-        "            self._lock.close()  # a commit",
+        OPENING,
+        "        lock.close(clean=False)  # a commit",
+        "        lock.close()  # a commit",
         f"{RELEASE}::test_a_failed_opening_leaves_the_fence_to_the_next",
     ),
     Mutation(
         "open-token-not-compared",
         "A lock file that somebody deleted does not turn the numbers back.",
         LOCK,
-        "if published < lock.token <= MAX_TOKEN:",
-        "if lock.token <= MAX_TOKEN:",
+        "if published < token <= MAX_TOKEN:",
+        "if token <= MAX_TOKEN:",
         f"{RECOVERING}::TestEpochs::test_removing_the_lock_file_by_hand_does_not_turn_the_numbers_back[local]",
     ),
     Mutation(
@@ -199,7 +201,7 @@ _TABLE = (
     Mutation(
         "use-after-fork",
         "A forked child cannot use its parent's table.",
-        TABLE,
+        VIEW,
         '        self._guard.check(f"table {self.root!r}")\n',
         "",
         f"{WRITING}::TestClosed::test_a_forked_child_is_refused_and_harms_nothing",
@@ -207,7 +209,7 @@ _TABLE = (
     Mutation(
         "use-after-close",
         "A closed table is refused instead of losing what is written to it.",
-        TABLE,
+        VIEW,
         "        if self._closed:\n            raise ClosedError(",
         "        if not self.root:\n            raise ClosedError(",
         f"{WRITING}::TestClosed::test_a_closed_table_takes_no_calls",
@@ -370,24 +372,24 @@ _GARBAGE = (
         "collect-what-readers-use",
         "What a pinned snapshot names stays.",
         TABLE,
-        "return flusher.writing() | self._introducer.live_parts() | pinned",
-        "return flusher.writing() | pinned",
+        "return self._outputs.numbers() | self._live_parts()",
+        "return self._outputs.numbers()",
         f"{COLLECTING}::test_what_a_pinned_snapshot_names_stays_until_it_is_released[memory-compact]",
     ),
     Mutation(
         "collect-what-is-being-written",
         "A part whose flush is under way stays.",
         TABLE,
-        "return flusher.writing() | self._introducer.live_parts() | pinned",
-        "return self._introducer.live_parts() | pinned",
+        "return self._outputs.numbers() | self._live_parts()",
+        "return self._live_parts()",
         f"{COLLECTING}::test_a_part_that_is_being_written_is_not_garbage",
     ),
     Mutation(
         "collect-what-readers-from-before-use",
         "What readers pinned before the table was opened for writing stays.",
-        TABLE,
-        "pinned = self._predecessor._introducer.live_parts() if self._predecessor else set()",
-        "pinned: set[int] = set()",
+        VIEW,
+        "        return before | self._introducer.live_parts()",
+        "        return self._introducer.live_parts()",
         f"{RECOVERING}::test_what_a_pinned_reader_sees_survives_reopening_for_writing",
     ),
     Mutation(

@@ -178,7 +178,7 @@ class TestInTheBackground:
             merging = pool.submit(table.compact)
             assert stall.wait_until_reached(30)
             closing = pool.submit(table.close)
-            until(lambda: table._merger._cancelled)
+            until(table._merger._cancelled.is_set)
             stall.release()
             closing.result(30)
             with pytest.raises(ClosedError, match="nothing is lost"):
