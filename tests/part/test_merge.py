@@ -19,6 +19,7 @@ from measurefs.part.merge import Merge, in_batches
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.part.rows import Rows, concat_rows, sort_rows
+from measurefs.part.series import Hash, xxh3
 from measurefs.part.verify import verify_part
 from measurefs.part.writer import Encodings, PartOptions, PartWriter
 from tests.part.made import (
@@ -50,10 +51,16 @@ batches = st.lists(
 )
 
 
-def batch(rows: list[tuple[int, int, int]], first: int = 0) -> Rows:
+def weak(key: bytes) -> int:
+    """A hash by which different series share an id."""
+    return key[0] % 2
+
+
+def batch(rows: list[tuple[int, int, int]], first: int = 0, hasher: Hash = xxh3) -> Rows:
     """Rows of (series, time, version), each with a value of its own."""
     ids, times, versions = zip(*rows, strict=True)
-    return make_rows(ids, times, {"value": pa.array(range(first, first + len(rows)), pa.int64())}, versions)
+    values = pa.array(range(first, first + len(rows)), pa.int64())
+    return make_rows(ids, times, {"value": values}, versions, hasher)
 
 
 def parts_of(fs, batches_of_rows, *, block_rows=3, columns=VALUE):
@@ -67,7 +74,7 @@ def merge_all(fs, parts, types=TYPES, memory=SMALL, **how) -> list[tuple]:
     return [row for rows in Merge(fs, types, memory, **how).run(parts) for row in listed(rows)]
 
 
-def written(fs, parts, columns, number=99, *, block_rows=3, **how):
+def written(fs, parts, columns, number=99, *, block_rows=3, hasher=xxh3, **how):
     """Merge parts into one, and return it with how many primary blocks went over as they were."""
     options = PartOptions(block_rows=block_rows, compact_bytes=WIDE)
     writer = PartWriter(fs, "", number, parts[0].metadata.entity, columns, options, Encodings(4))
@@ -84,7 +91,7 @@ def written(fs, parts, columns, number=99, *, block_rows=3, **how):
         else:
             writer.append(each)
     part = FilePart("", writer.finish())
-    assert verify_part(fs, "", part.metadata).damages == []
+    assert verify_part(fs, "", part.metadata, hasher=hasher).damages == []
     return part, copied
 
 
@@ -194,13 +201,21 @@ class TestCopying:
         assert copied == 0
         assert read(fs, part).columns["more"].null_count == 16
 
-    @given(batches, st.sampled_from([SMALL, 1000, LARGE]), st.integers(1, 5), st.integers(1, 3))
+    @given(
+        batches,
+        st.sampled_from([SMALL, 1000, LARGE]),
+        st.integers(1, 5),
+        st.integers(1, 3),
+        st.sampled_from([xxh3, weak]),
+    )
     @settings(max_examples=150, deadline=None)
-    def test_the_part_has_the_rows_merged_at_once(self, given_rows, memory, block_rows, least_rows):
+    def test_the_part_has_the_rows_merged_at_once(self, given_rows, memory, block_rows, least_rows, hasher):
         fs = MemoryFileSystem()
-        arrived = [batch(rows, first=100 * place) for place, rows in enumerate(given_rows)]
+        arrived = [batch(rows, 100 * place, hasher) for place, rows in enumerate(given_rows)]
         parts = parts_of(fs, arrived, block_rows=block_rows)
-        part, _ = written(fs, parts, VALUE, memory=memory, block_rows=block_rows, least_rows=least_rows)
+        part, _ = written(
+            fs, parts, VALUE, memory=memory, block_rows=block_rows, least_rows=least_rows, hasher=hasher
+        )
         assert listed(read(fs, part)) == listed(sort_rows(concat_rows(arrived, TYPES)))
 
 
