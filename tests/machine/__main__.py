@@ -43,7 +43,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     chunks = -(-given.histories // CHUNK)
-    wanted = [(given.kind, given.steps, given.seed + number, given.shrink) for number in range(chunks)]
+    size = min(CHUNK, given.histories)
+    wanted = [(given.kind, given.steps, given.seed + number, given.shrink, size) for number in range(chunks)]
     begun = time.monotonic()
     counts: collections.Counter[str] = collections.Counter()
     failures = []
@@ -58,9 +59,9 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def run_chunk(chunk: tuple[str, int, int, bool]) -> tuple[collections.Counter[str], str]:
+def run_chunk(chunk: tuple[str, int, int, bool, int]) -> tuple[collections.Counter[str], str]:
     """Run the histories of one seed; return what happened, and what went wrong."""
-    kind, steps, number, shrink = chunk
+    kind, steps, number, shrink, size = chunk
     Machine.counts.clear()
     with worlds(kind) as make:
 
@@ -68,7 +69,7 @@ def run_chunk(chunk: tuple[str, int, int, bool]) -> tuple[collections.Counter[st
             make_world = staticmethod(make)
 
         how = settings(
-            max_examples=CHUNK,
+            max_examples=size,
             stateful_step_count=steps,
             deadline=None,
             database=None,
@@ -80,7 +81,7 @@ def run_chunk(chunk: tuple[str, int, int, bool]) -> tuple[collections.Counter[st
         except Exception as error:  # noqa: BLE001 - all that goes wrong is to be told in the end
             told = "".join([*traceback.format_exception(error), *getattr(error, "__notes__", [])])
             replay = (
-                f"python -m tests.machine --kind {kind} --steps {steps} --histories {CHUNK} --seed {number}"
+                f"python -m tests.machine --kind {kind} --steps {steps} --histories {size} --seed {number}"
             )
             return Machine.counts, f"{told}\nreplay: {replay}"
     return Machine.counts, ""
