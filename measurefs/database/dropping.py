@@ -26,6 +26,7 @@ from measurefs.fs.errors import (
     ExistError,
     FileSystemError,
     LockError,
+    MeasureFSError,
     NotExistError,
 )
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
@@ -170,14 +171,20 @@ def drop(
     """
     root = escape(name)
     with _locked(fs, name) as lock:
-        with held as tables, contextlib.ExitStack() as locks:
-            schema = schema_chain.newest(fs, root)
-            floor = _take_all(fs, root, schema.floor, tables, locks)
-            known = read_tombstone(fs, name)
-            fs.write(_path(name), seal(Tombstone(max(floor, known.floor + 1 if known else 0))))
-            fs.sync_path(DROPPED)
-            lock.check()
-            fs.delete_file(join(root, SCHEMA))
+        try:
+            with held as tables, contextlib.ExitStack() as locks:
+                schema = schema_chain.newest(fs, root)
+                floor = _take_all(fs, root, schema.floor, tables, locks)
+                known = read_tombstone(fs, name)
+                fs.write(_path(name), seal(Tombstone(max(floor, known.floor + 1 if known else 0))))
+                fs.sync_path(DROPPED)
+                lock.check()
+                fs.delete_file(join(root, SCHEMA))
+        except FileSystemError:
+            with contextlib.suppress(MeasureFSError):  # the answer may have got lost, and not the deletion
+                if schema_chain.newest_or_none(fs, root) is None:
+                    discard()
+            raise
         try:
             fs.sync_path(root)
         finally:

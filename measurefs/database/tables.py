@@ -417,9 +417,14 @@ class Tables:
     def _let_go(self, place: Place, table: TsTable) -> None:
         with self._lock:
             if self._tables.get(place) is table and not self._closed:
-                table.close()
+                with self.publishing:  # a query that is about to pin it looks for another
+                    self.generation += 1
+                try:
+                    table.close()
+                finally:
+                    if table.closed:  # whoever needs it opens it, should that fail now
+                        del self._tables[place]
                 self._tables[place] = self._open(place, read_only=True, predecessor=table)
-                self.generation += 1
 
     def writers(self) -> list[TsTable]:
         """Return the tables that are open for writing."""

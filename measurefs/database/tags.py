@@ -283,12 +283,18 @@ class Tags:
         That returns the paths of what it has removed. In dropped segments it is removed at once.
         """
         with self._turn:
-            names = set(tag_names(self._fs, self._root))
+            names = self._durable_names()
             self._clear_dropped(names)
             yield partial(_clear, names)
 
+    def _durable_names(self) -> set[str]:
+        """Return the names of all tags, once it is durable that there are no others."""
+        with contextlib.suppress(NotExistError):
+            self._fs.sync_path(join(self._root, TAGS))
+        return set(tag_names(self._fs, self._root))
+
     def _clear(self) -> None:
-        names = set(tag_names(self._fs, self._root))
+        names = self._durable_names()
         list(self._runtime.run_io(partial(_clear, names), self._tables.writers()))
         self._clear_dropped(names)
 

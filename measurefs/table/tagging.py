@@ -131,4 +131,6 @@ class Tagger:
         if found:
             self._lock.check()
             remove_tags(self._fs, self._root, found)
+        else:
+            self._fs.sync_path(self._root)  # the removal of one may have failed before it was durable
         return [tag.file for tag in found]

@@ -52,6 +52,11 @@ class TableView:
         return Introducer(recovered.record.epoch if recovered.record else 0, parts)
 
     @property
+    def closed(self) -> bool:
+        """Whether it cannot be used any more."""
+        return self._closed
+
+    @property
     def epoch(self) -> int:
         """The epoch of the current snapshot."""
         with self._introducer.pin() as snapshot:
