@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from measurefs.part.writer import PartOptions
     from measurefs.query import QueryResult
     from measurefs.table import TableOptions, TableSchema, TsTable
+    from measurefs.table.policy import MergeOptions
     from measurefs.table.repair import RepairReport
     from measurefs.table.verify import VerifyReport
 
@@ -70,6 +71,7 @@ __all__ = [
     "LockFile",
     "Measure",
     "MeasureFSError",
+    "MergeOptions",
     "NotDurableError",
     "NotExistError",
     "PartOptions",
@@ -93,6 +95,7 @@ _HOMES = dict.fromkeys(__all__, "measurefs.fs") | {
     "Damage": "measurefs.part.verify",
     "Database": "measurefs.database",
     "Measure": "measurefs.database",
+    "MergeOptions": "measurefs.table.policy",
     "PartOptions": "measurefs.part.writer",
     "QueryResult": "measurefs.query",
     "RepairReport": "measurefs.table.repair",
