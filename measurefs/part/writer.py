@@ -39,6 +39,7 @@ Mapper = Callable[[Callable[[A], B], Iterable[A]], Iterable[B]]
 
 _RECONSIDER_ROWS = 1 << 16
 _DISTINCT_SHARE = 2
+_MOST_DICTIONARY_BYTES = 8 << 20
 _BLOCKS_PER_TASK = 16
 
 
@@ -217,6 +218,8 @@ class PartWriter:
         if known is None:
             self._dictionaries[column.name] = values.dictionary
             return values
+        if known.nbytes > _MOST_DICTIONARY_BYTES:  # a merge of any size keeps within its memory
+            return values.dictionary_decode()
         both = pa.concat_arrays([known, values.dictionary]).dictionary_encode()
         self._dictionaries[column.name] = both.dictionary
         codes = both.indices[len(known) :].take(values.indices)

@@ -256,3 +256,20 @@ def test_a_part_written_bit_by_bit_is_the_part_written_at_once(compact_bytes):
     for data in contents:  # it has the sections in the order in which they came to be
         data.pop("/0000000000000007/metadata.json", None)
     assert at_once == bit_by_bit
+
+
+def test_a_dictionary_that_is_large_enough_grows_no_further(monkeypatch):
+    monkeypatch.setattr("measurefs.part.writer._MOST_DICTIONARY_BYTES", 100)
+    fs = MemoryFileSystem()
+    host = [Column("host", ColumnType.STRING)]
+    arrived = [
+        make_rows([1] * 8, range(8 * place, 8 * place + 8), {"host": pa.array([f"part {place}", "b"] * 4)})
+        for place in range(30)
+    ]
+    parts = parts_of(fs, arrived, columns=host, block_rows=8)
+    part, _ = written(fs, parts, host, memory=LARGE, block_rows=8)
+    found = read(fs, part)
+    assert found.columns["host"].to_pylist() == [
+        text for rows in arrived for text in rows.columns["host"].to_pylist()
+    ]
+    assert 100 < part.dictionaries["host"].nbytes < 300
