@@ -1,6 +1,6 @@
 """Merging: rows/s of a compaction, beside DuckDB sorting the same rows out of as many Parquet files.
 
-Run it as ``python benchmarks/merge.py [--repeat 3] [--json FILE]``; under ``py-spy record`` with ``--repeat 1`` it shows
+Run it as ``python benchmarks/merge.py [--repeat 3] [--json FILE]``; under ``py-spy record`` it shows
 where the time goes.
 """
 

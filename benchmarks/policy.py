@@ -72,7 +72,9 @@ def main() -> None:
         results[name] = simulate(size, given.flushes)
         print(name)
         for number, most, amplification in results[name]:
-            print(f"  {number:>10,} flushes: at most {most:>2} parts, {amplification:5.2f} bytes written per byte")
+            print(
+                f"  {number:>10,} flushes: at most {most:>2} parts, {amplification:5.2f} bytes written per byte"
+            )
     if given.plot:
         plot(results, given.plot)
 
