@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from measurefs.fs.errors import (
     FileSystemError,
     NotExistError,
 )
-from measurefs.fs.filesystem import FileSystem, make_durable_dir
+from measurefs.fs.filesystem import DirEntry, FileSystem, make_durable_dir
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.structs import decodable
 from measurefs.part.metadata import FORMAT_VERSION, Header, check_format
@@ -80,11 +80,11 @@ class TagRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def tag_names(fs: FileSystem, root: str) -> list[str]:
     """Return the names of the tags of the measure in a directory, sorted."""
-    names = [
-        entry.name.removesuffix(_SUFFIX)
-        for entry in list_table(fs, join(root, TAGS))
-        if is_tag_file(entry.name)
-    ]
+    return _names_of(list_table(fs, join(root, TAGS)))
+
+
+def _names_of(entries: Iterable[DirEntry]) -> list[str]:
+    names = [entry.name.removesuffix(_SUFFIX) for entry in entries if is_tag_file(entry.name)]
     return sorted(map(unescape, names))
 
 
@@ -289,9 +289,12 @@ class Tags:
 
     def _durable_names(self) -> set[str]:
         """Return the names of all tags, once it is durable that there are no others."""
-        with contextlib.suppress(NotExistError):
-            self._fs.sync_path(join(self._root, TAGS))
-        return set(tag_names(self._fs, self._root))
+        try:
+            entries = self._fs.read_dir(join(self._root, TAGS))
+        except NotExistError:
+            return set()
+        self._fs.sync_path(join(self._root, TAGS))
+        return set(_names_of(entries))
 
     def _clear(self) -> None:
         names = self._durable_names()
