@@ -132,10 +132,8 @@ class Merger:
 
     def _chosen(self, parts: Sequence[FilePart]) -> Sequence[FilePart]:
         run: list[FilePart] = []
-        for part in (
-            *parts,
-            None,
-        ):  # one that is left alone divides the others: only neighbours can be merged
+        # One that is left alone divides the others: only neighbours can be merged.
+        for part in (*parts, None):
             if part is not None and part.id not in self._left_alone:
                 run.append(part)
                 continue
