@@ -10,10 +10,7 @@ from measurefs.database.retention import Retention
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
 from measurefs.database.tags import Tags
-from measurefs.fs.errors import (
-    ClosedError,
-    PermissionError_,
-)
+from measurefs.fs.errors import ClosedError, PermissionError_
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.process import ProcessGuard
 from measurefs.part.series import SeriesEncoder

@@ -14,9 +14,7 @@ from measurefs.database.repair import repair_measure
 from measurefs.database.rewriting import Progress, collect, compact, delete
 from measurefs.database.schema import TagSpec
 from measurefs.database.verify import Checker, verify_measure
-from measurefs.fs.errors import (
-    CorruptionError,
-)
+from measurefs.fs.errors import CorruptionError
 from measurefs.fs.paths import escape
 from measurefs.table import Snapshot
 from measurefs.table.repair import RepairReport
