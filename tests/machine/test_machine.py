@@ -14,10 +14,10 @@ SHARE = settings(deadline=None, derandomize=True, suppress_health_check=list(Hea
 
 
 def test_in_memory_with_power_cuts() -> None:
-    run_state_machine_as_test(Machine, settings=settings(SHARE, max_examples=40, stateful_step_count=30))
+    run_state_machine_as_test(Machine, settings=settings(SHARE, max_examples=25, stateful_step_count=30))
 
 
-@pytest.mark.parametrize(("kind", "histories"), [("local", 10), ("s3", 2)])
+@pytest.mark.parametrize(("kind", "histories"), [("local", 8), ("s3", 1)])
 def test_on_a_real_store(request: pytest.FixtureRequest, kind: str, histories: int) -> None:
     store: Store = request.getfixturevalue(f"{kind}_store")
     numbers = iter(range(10**9))
