@@ -306,9 +306,9 @@ class Tags:
         for segment in filter(self._tables.is_dropped, self._tables.segments()):
             for shard in self._tables.shards_in(segment):
                 path = self._tables.path(Place(segment, shard))
-                remove_tags(
-                    self._fs, path, [tag for tag in list_tags(self._fs, path) if tag.tag not in names]
-                )
+                stray = [tag for tag in list_tags(self._fs, path) if tag.tag not in names]
+                if stray:
+                    remove_tags(self._fs, path, stray)
 
 
 def _clear(names: Collection[str], table: TsTable) -> list[str]:

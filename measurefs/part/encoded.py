@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from measurefs.codec.columns import Chunk
-from measurefs.part.part import Blocks
-from measurefs.part.series import merge_series
+from measurefs.part.part import Blocks, join_blocks
 
 
 class EncodedBlocks(NamedTuple):
@@ -57,15 +56,8 @@ def join_encoded(pieces: Sequence[EncodedBlocks]) -> EncodedBlocks:
     """Join pieces of one part end to end."""
     if len(pieces) == 1:
         return pieces[0]
-    series, mappings = merge_series([piece.blocks.series for piece in pieces])
-    codes = np.concatenate(
-        [to[piece.blocks.codes] for piece, to in zip(pieces, mappings, strict=True)], dtype=np.int32
-    )
-    arrays = (
-        np.concatenate(columns) for columns in zip(*(piece.blocks[2:] for piece in pieces), strict=True)
-    )
     return EncodedBlocks(
-        Blocks(series, codes, *arrays),
+        join_blocks([piece.blocks for piece in pieces]),
         np.concatenate([piece.counts for piece in pieces]),
         [chunk for piece in pieces for chunk in piece.chunks],
         np.concatenate([piece.checks for piece in pieces]),

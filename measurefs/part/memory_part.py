@@ -39,10 +39,8 @@ class MemoryPart(Part):
         starts = lay_out(rows, self._block_rows).starts
         codes = rows.codes[starts[:-1]]
         min_times, max_times = rows.times[starts[:-1]], rows.times[starts[1:] - 1]
-        keep = (min_times < scan.end) & (max_times >= scan.start)
-        if scan.series is not None:
-            keep &= scan.series.mask(rows.series)[codes]
-        return Blocks(rows.series, codes[keep], np.diff(starts)[keep], min_times[keep], max_times[keep])
+        blocks = Blocks(rows.series, codes, np.diff(starts), min_times, max_times)
+        return blocks.those(scan.touches(blocks))
 
     def read(self, scan: Scan) -> Fetch[Rows]:
         """Return the wanted rows; needs no reads."""

@@ -25,7 +25,7 @@ from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.part.rows import Rows, concat_rows, sort_rows
 from measurefs.part.selection import Selection, windows
-from measurefs.part.series import Codes, SeriesTable, merge_series
+from measurefs.part.series import Codes, SeriesTable, merge_series, narrowed
 
 Key = tuple[int, int]
 """A series' position in a table of series, and a time."""
@@ -206,13 +206,10 @@ class _Input:
 
     def _touched(self, window: Selection) -> npt.NDArray[np.bool_]:
         """Return which primary blocks may have rows to leave out."""
-        without, blocks = self._merge.without, window.blocks
+        without = self._merge.without
         if without is None:
             return np.zeros(len(window.chunks.rows), np.bool_)
-        touched = (blocks.min_times < without.end) & (blocks.max_times >= without.start)
-        if without.series is not None:
-            touched &= without.series.mask(blocks.series)[blocks.codes]
-        return np.logical_or.reduceat(touched, window.block_starts()[:-1])
+        return np.logical_or.reduceat(without.touches(window.blocks), window.block_starts()[:-1])
 
     def take_encoded(self, count: int) -> EncodedBlocks:
         """Return the next primary blocks as they are."""
@@ -246,7 +243,11 @@ class _Input:
             count = min(count, _up_to(rows.codes, rows.times, last, "right"))
         if bound is not None:
             count = min(count, _up_to(rows.codes, rows.times, bound, "left"))
-        self.rows = rows.slice(count, len(rows)).with_used_series() if count < len(rows) else None
+        self.rows = None
+        if count < len(rows):
+            rest = rows.slice(count, len(rows))
+            series, codes = narrowed(rest.series, rest.codes)
+            self.rows = dataclasses.replace(rest, series=series, codes=codes)
         return rows.slice(0, count)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from measurefs.part.fetch import Fetch
 from measurefs.part.rows import Rows
-from measurefs.part.series import SeriesTable
+from measurefs.part.series import SeriesTable, merge_series
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +67,13 @@ class Scan:
             wanted &= self.series.mask(rows.series)[rows.codes]
         return wanted
 
+    def touches(self, blocks: Blocks) -> npt.NDArray[np.bool_]:
+        """Return which blocks may hold wanted rows."""
+        touched: npt.NDArray[np.bool_] = (blocks.min_times < self.end) & (blocks.max_times >= self.start)
+        if self.series is not None:
+            touched &= self.series.mask(blocks.series)[blocks.codes]
+        return touched
+
     def leaves(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Return which rows are not wanted."""
         return ~self.wants(rows)
@@ -95,6 +102,17 @@ class Blocks(NamedTuple):
         """Return some of them."""
         times = self.min_times[which], self.max_times[which]
         return Blocks(self.series, self.codes[which], self.rows[which], *times)
+
+
+def join_blocks(pieces: Sequence[Blocks]) -> Blocks:
+    """Join blocks that follow one another."""
+    series, mappings = merge_series([piece.series for piece in pieces])
+    codes = [to[piece.codes] for piece, to in zip(pieces, mappings, strict=True)]
+    rows, min_times, max_times = (
+        np.concatenate([getattr(piece, name) for piece in pieces])
+        for name in ("rows", "min_times", "max_times")
+    )
+    return Blocks(series, np.concatenate(codes), rows, min_times, max_times)
 
 
 class Part(abc.ABC):

@@ -64,11 +64,6 @@ class Rows:
         part = slice(start, stop)
         return Rows(self.series, self.codes[part], self.times[part], self.versions[part], columns)
 
-    def with_used_series(self) -> Rows:
-        """Return the same rows, without the series that do not occur."""
-        used, codes = np.unique(self.codes, return_inverse=True)
-        return dataclasses.replace(self, series=self.series.take(used), codes=codes.astype(np.int32))
-
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
         return dataclasses.replace(self, versions=np.full(len(self), version, np.int64))

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from measurefs.part.chunks import ChunkTable
 from measurefs.part.index import Meta, Page
-from measurefs.part.part import Blocks, Scan
-from measurefs.part.series import SeriesTable, merge_series
+from measurefs.part.part import Blocks, Scan, join_blocks
+from measurefs.part.series import merge_series, narrowed
 
 
 def wanted_pages(meta: Meta, scan: Scan) -> list[int]:
@@ -63,18 +63,10 @@ class Selection:
 
     def joined(self, following: Selection) -> Selection:
         """Return the primary blocks of both."""
-        mine, codes = _narrowed(self.blocks.series, self.blocks.codes)
-        theirs, more = _narrowed(following.blocks.series, following.blocks.codes)
-        series, (to_mine, to_theirs) = merge_series([mine, theirs])
-        blocks = Blocks(
-            series,
-            np.concatenate([to_mine[codes], to_theirs[more]]),
-            np.concatenate([self.blocks.rows, following.blocks.rows]),
-            np.concatenate([self.blocks.min_times, following.blocks.min_times]),
-            np.concatenate([self.blocks.max_times, following.blocks.max_times]),
-        )
+        series, codes = narrowed(self.blocks.series, self.blocks.codes)
+        mine = self.blocks._replace(series=series, codes=codes)
         return Selection(
-            blocks,
+            join_blocks([mine, following.blocks]),
             np.concatenate([self.wanted, following.wanted]),
             ChunkTable(
                 *(
@@ -102,7 +94,7 @@ def select(pages: Sequence[Page], scan: Scan) -> Selection:
     codes = np.concatenate(
         [to[page.block_series[held]] for page, to, (held, _, _) in zip(pages, mappings, choices, strict=True)]
     )
-    series, codes = _narrowed(series, codes)
+    series, codes = narrowed(series, codes)
     pairs = list(zip(pages, choices, strict=True))
     rows, low, high = (
         np.concatenate([getattr(page, name)[held] for page, (held, _, _) in pairs])
@@ -132,7 +124,7 @@ def windows(page: Page, most_rows: int) -> Iterator[Selection]:
 
 def _window(page: Page, table: ChunkTable, first: int, stop: int) -> Selection:
     held = (page.block_primary >= first) & (page.block_primary < stop)
-    series, codes = _narrowed(page.series, page.block_series[held])
+    series, codes = narrowed(page.series, page.block_series[held])
     blocks = Blocks(series, codes, page.block_rows[held], page.block_min[held], page.block_max[held])
     return Selection(blocks, np.ones(len(codes), np.bool_), table.slice(first, stop))
 
@@ -147,9 +139,8 @@ Choice = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool
 
 def _choose(page: Page, scan: Scan) -> Choice:
     """Return which blocks are in chosen primary blocks, which of these are wanted, and the primary blocks."""
-    wanted = (page.block_min < scan.end) & (page.block_max >= scan.start)
-    if scan.series is not None:
-        wanted &= scan.series.mask(page.series)[page.block_series]
+    blocks = Blocks(page.series, page.block_series, page.block_rows, page.block_min, page.block_max)
+    wanted = scan.touches(blocks)
     primary = np.zeros(len(page.sizes), np.bool_)
     primary[page.block_primary[wanted]] = True
     held = primary[page.block_primary]
@@ -160,11 +151,3 @@ def _rows_of_primary_blocks(page: Page) -> npt.NDArray[np.int64]:
     totals = np.zeros(len(page.sizes), np.int64)
     np.add.at(totals, page.block_primary, page.block_rows)
     return totals
-
-
-def _narrowed(series: SeriesTable, codes: npt.NDArray[np.int32]) -> tuple[SeriesTable, npt.NDArray[np.int32]]:
-    """Leave out the series that do not occur where most do not: what follows then costs by the few."""
-    used = np.unique(codes)
-    if 2 * len(used) > len(series):
-        return series, codes
-    return series.take(used), np.searchsorted(used, codes).astype(np.int32)

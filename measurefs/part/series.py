@@ -218,3 +218,11 @@ def _keys_ordered(
     keys = entity_keys(entities.take(pa.array(order)))
     ordered = list(zip(ids[order].tolist(), keys, strict=True))
     return all(left <= right for left, right in itertools.pairwise(ordered))
+
+
+def narrowed(series: SeriesTable, codes: Codes) -> tuple[SeriesTable, Codes]:
+    """Leave out the series that do not occur where most do not: what follows then costs by the few."""
+    used = np.unique(codes)
+    if 2 * len(used) > len(series):
+        return series, codes
+    return series.take(used), np.searchsorted(used, codes).astype(np.int32)

@@ -29,13 +29,10 @@ def add_tag(fs: FileSystem, root: str, tag: TagName) -> None:
 
 def remove_tags(fs: FileSystem, root: str, tags: Iterable[TagName]) -> None:
     """Remove tags; what they kept is collected as all else."""
-    removed = False
     for tag in tags:
         with contextlib.suppress(NotExistError):
             fs.delete_file(join(root, tag.file))
-        removed = True
-    if removed:
-        fs.sync_path(root)
+    fs.sync_path(root)  # also for none: the removal of one may have failed before it was durable
 
 
 class Tagger:
@@ -130,7 +127,5 @@ class Tagger:
         found = [tag for tag in list_tags(self._fs, self._root) if unwanted(tag.tag)]
         if found:
             self._lock.check()
-            remove_tags(self._fs, self._root, found)
-        else:
-            self._fs.sync_path(self._root)  # the removal of one may have failed before it was durable
+        remove_tags(self._fs, self._root, found)
         return [tag.file for tag in found]

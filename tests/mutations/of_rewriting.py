@@ -56,7 +56,7 @@ _TAGS = (
         "untag-not-synced",
         "A removed tag of a table does not come back.",
         TAGGING,
-        "    if removed:\n        fs.sync_path(root)\n",
+        "    fs.sync_path(root)  # also for none: the removal of one may have failed before it was durable\n",
         "",
         f"{HEALTHY}[tagging-table]",
     ),

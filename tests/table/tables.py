@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from measurefs import PartOptions
 from measurefs.codec.types import ColumnType
@@ -17,10 +18,17 @@ from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.part.rows import Rows, concat_rows, sort_rows
 from measurefs.table import Snapshot, TableOptions, TableSchema, TsTable
-from tests.part.made import EVER, entity_list, make_rows
+from measurefs.table.policy import MergeOptions
+from tests.part.made import COMPACT, EVER, WIDE, entity_list, make_rows
 
 SCHEMA = TableSchema({"id": ColumnType.INT64}, [Column("value", ColumnType.INT64)])
 ROOT = "t"
+
+BY_HAND = MergeOptions(enabled=False)
+SEVEN = range(1, 8)
+
+kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact", "wide"])
+"""For tests of both kinds of parts."""
 
 Contents = dict[tuple[int, int], int | None]
 """(id, time) to value."""

@@ -11,26 +11,24 @@ from hypothesis import strategies as st
 from measurefs import PartOptions
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.fs import FencedError, FileSystemError, PermissionError_
-from measurefs.table.policy import MergeOptions
 from measurefs.table.verify import verify_table
 from measurefs.testing import Fault, FaultFileSystem, Stall
-from tests.part.made import COMPACT, EVER, WIDE, only
+from tests.part.made import EVER, only
 from tests.table.tables import (
+    BY_HAND,
     ROOT,
+    SEVEN,
     batch,
     contents,
     contents_of,
     grow,
+    kinds,
     one,
     ones,
     open_table,
     parts_in,
     stored,
 )
-
-BY_HAND = MergeOptions(enabled=False)
-kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact", "wide"])
-SEVEN = range(1, 8)
 
 
 @kinds

@@ -15,17 +15,19 @@ from measurefs.part.fetch import fetch
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.table import Background, TableSchema
-from measurefs.table.policy import MergeOptions
 from measurefs.table.verify import verify_table
 from measurefs.testing import Fault, FaultFileSystem, Stall
 from tests.part.made import COMPACT, EVER, WIDE, make_rows
 from tests.table.damaging import data_path, flip
 from tests.table.tables import (
+    BY_HAND,
     ROOT,
+    SEVEN,
     batch,
     contents,
     contents_of,
     grow,
+    kinds,
     one,
     ones,
     open_table,
@@ -34,10 +36,6 @@ from tests.table.tables import (
     stored,
     until,
 )
-
-BY_HAND = MergeOptions(enabled=False)
-kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact", "wide"])
-SEVEN = range(1, 8)
 
 
 class TestCompaction:

@@ -32,6 +32,7 @@ from tests.table.tables import (
     Contents,
     contents,
     grow,
+    kinds,
     names_in,
     one,
     ones,
@@ -40,8 +41,6 @@ from tests.table.tables import (
     snapshots_in,
     stored,
 )
-
-kinds = pytest.mark.parametrize("compact_bytes", [8 << 20, WIDE], ids=["compact", "wide"])
 
 
 def repair(fs: FileSystem, *, apply: bool = True) -> RepairReport:

@@ -14,11 +14,11 @@ from measurefs.fs import CorruptionError, FencedError, FileSystem, FileSystemErr
 from measurefs.table import Runtime, TsTable
 from measurefs.table.verify import verify_table
 from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem, Stall
-from tests.part.made import WIDE
 from tests.table.tables import (
     Clock,
     contents,
     contents_of,
+    kinds,
     one,
     ones,
     open_table,
@@ -26,8 +26,6 @@ from tests.table.tables import (
     snapshots_in,
     stored,
 )
-
-kinds = pytest.mark.parametrize("compact_bytes", [8 << 20, WIDE], ids=["compact", "wide"])
 
 
 def unnamed_part(fs: FileSystem, table: TsTable, number: int = 0) -> str:

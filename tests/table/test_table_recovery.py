@@ -30,6 +30,7 @@ from tests.table.tables import (
     contents,
     contents_of,
     grow,
+    kinds,
     names_in,
     one,
     ones,
@@ -38,8 +39,6 @@ from tests.table.tables import (
     snapshots_in,
     stored,
 )
-
-kinds = pytest.mark.parametrize("compact_bytes", [8 << 20, WIDE], ids=["compact", "wide"])
 
 
 def damage(fs: FileSystem, name: str, how: str = "flip") -> None:

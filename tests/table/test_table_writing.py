@@ -17,6 +17,7 @@ from tests.table.tables import (
     batch,
     contents,
     contents_of,
+    kinds,
     names_in,
     one,
     ones,
@@ -26,8 +27,6 @@ from tests.table.tables import (
     snapshots_in,
     stored,
 )
-
-kinds = pytest.mark.parametrize("compact_bytes", [8 << 20, 0], ids=["compact", "wide"])
 
 
 def test_rows_are_visible_at_once_and_stored_by_a_flush(store_fs):

@@ -17,20 +17,18 @@ from measurefs.fs import (
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.verify import verify_table
 from measurefs.testing import Fault, FaultFileSystem
-from tests.part.made import WIDE
 from tests.table.damaging import contents_of_files, data_path, flip, part_path, snapshot_path
 from tests.table.tables import (
     ROOT,
     contents,
     grow,
+    kinds,
     one,
     ones,
     open_table,
     parts_in,
     snapshots_in,
 )
-
-kinds = pytest.mark.parametrize("compact_bytes", [8 << 20, WIDE], ids=["compact", "wide"])
 
 
 @kinds
