@@ -188,6 +188,19 @@ def decode_numbers(data: bytes, out: npt.NDArray[Any], path: str) -> bool:
     return True
 
 
+def is_coded(data: bytes) -> bool:
+    """Whether a chunk of strings holds codes, all of them (a chunk of nulls holds nothing)."""
+    return bool(data) and bool(data[0] & _CODES)
+
+
+def decode_codes(data: bytes, out: npt.NDArray[np.int32], dictionary: pa.Array, path: str) -> bool:
+    """Decode a chunk of codes without nulls straight into out; False if it has nulls."""
+    if data[:1] != bytes((_CODES,)):
+        return False
+    out[:] = _codes(data[1:], len(out), dictionary, path)
+    return True
+
+
 def encode_dictionary(dictionary: pa.Array, encoding: NumberEncoding) -> bytes:
     """Encode a column's distinct values: their number, and a chunk of them."""
     count = _LENGTH.pack(len(dictionary))
@@ -217,11 +230,16 @@ def _decode_numbers(body: bytes, count: int, kind: ColumnType, path: str) -> pa.
 
 
 def _decode_codes(body: bytes, count: int, dictionary: pa.Array, path: str) -> pa.Array:
+    codes = _codes(body, count, dictionary, path).astype(np.int32)
+    return pa.DictionaryArray.from_arrays(codes, dictionary, safe=False)
+
+
+def _codes(body: bytes, count: int, dictionary: pa.Array, path: str) -> npt.NDArray[np.int64]:
     out = np.empty(count, np.int64)
     numbers.decode_into(body, out, path)
     if count and not (out.min() >= 0 and out.max() < len(dictionary)):
         raise CorruptionError(path, "a chunk of codes points outside its dictionary")
-    return pa.DictionaryArray.from_arrays(out.astype(np.int32), dictionary, safe=False)
+    return out
 
 
 def _decode_bytes(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Array:

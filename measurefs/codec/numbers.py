@@ -25,6 +25,7 @@ _CONSTANT, _PCO = 0, 1
 _NO_DECIMALS = 255
 _MAX_DECIMALS = 6
 _SAMPLE = 2048
+_FEW = 64
 _WIDTHS: tuple[np.dtype[Any], ...] = (np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8"))
 _INTEGER_LIMITS = ((_WIDTHS[0], 2.0**15), (_WIDTHS[1], 2.0**31))
 _HEADER = struct.Struct("<BBB")
@@ -52,6 +53,22 @@ def default_encoding(level: int) -> NumberEncoding:
     return NumberEncoding(
         _config(level, ModeSpec.classic(), DeltaSpec.try_consecutive(1)), ChunkConfig(compression_level=level)
     )
+
+
+def unordered_encoding(values: Numbers | None = None) -> NumberEncoding:
+    """Return an encoding for values that have nothing to do with their neighbours: quick to find, and to apply.
+
+    Parameters
+    ----------
+    values : int64 or float64 array, optional
+        Some that are decimals exactly if all are likely to be.
+    """
+    if values is None or values.dtype != np.float64:
+        return _UNORDERED
+    few = values[:_FEW]
+    with np.errstate(invalid="ignore", over="ignore"):
+        fitting = (d for d in range(_MAX_DECIMALS + 1) if (np.rint(few * 10.0**d) / 10.0**d == few).all())
+        return dataclasses.replace(_UNORDERED, decimals=next(fitting, None))
 
 
 def choose(values: Numbers, level: int) -> NumberEncoding:
@@ -172,6 +189,9 @@ def _count_decimals(sample: Numbers) -> int | None:
 
 def _config(level: int, mode: ModeSpec, delta: DeltaSpec) -> ChunkConfig:
     return ChunkConfig(compression_level=level, mode_spec=mode, delta_spec=delta)
+
+
+_UNORDERED = NumberEncoding(*(_config(0, ModeSpec.classic(), DeltaSpec.no_op()) for _ in range(2)))
 
 
 def _integer_configs(sample: npt.NDArray[Any], level: int) -> Iterator[ChunkConfig]:

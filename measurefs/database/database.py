@@ -415,7 +415,7 @@ def open(
         database = Database(
             ReadOnlyFileSystem(fs) if read_only else fs,
             options or TableOptions(),
-            runtime or Runtime.threaded(),
+            runtime or Runtime.threaded(options),
             Background() if background else None,
             read_only=read_only,
             owns_fs=fs is not url,

@@ -20,7 +20,7 @@ from measurefs.fs.errors import (
     SchemaError,
 )
 from measurefs.part.series import SeriesEncoder
-from measurefs.query import ON_CORRUPT, TIME, OnCorrupt, Order, QueryResult, Where, read
+from measurefs.query import ON_CORRUPT, TIME, OnCorrupt, Order, QueryResult, Reader, Where, Work
 
 
 class Measure(MeasureUpkeep):
@@ -194,9 +194,21 @@ class Measure(MeasureUpkeep):
                 snapshot.release()
             return self.query(start, end, where, columns, order, limit, as_of, on_corrupt)
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        work = Work()
+
+        def batches(memory: int) -> Iterator[pa.RecordBatch]:
             parts = [snapshot.parts_in(query.start, query.end) for snapshot in snapshots]
-            found = read(self._fs, reading.groups(places, parts), query, skipped)
+            work.begin(snapshots, parts)
+            reader = Reader(
+                self._fs,
+                query,
+                self._runtime.run,
+                memory=memory,
+                cache_bytes=self._runtime.cache.limit,
+                work=work,
+                skipped=skipped,
+            )
+            found = reader.batches(reading.groups(places, parts))
             return until_dropped(found, lambda: self._dropped, self.name)
 
-        return QueryResult(query.schema, batches, snapshots, skipped)
+        return QueryResult(query.schema, batches, snapshots, work, skipped)

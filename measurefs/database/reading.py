@@ -40,6 +40,7 @@ def plan(
     columns: Sequence[str] | None,
     order: Order,
     limit: int | None,
+    offset: int = 0,
 ) -> Query:
     """Check what is asked for and return it as a `Query`.
 
@@ -50,7 +51,7 @@ def plan(
         As the measure's tables are written.
     since : int
         The time before which rows have expired.
-    start, end, where, columns, order, limit
+    start, end, where, columns, order, limit, offset
         As `Measure.query` takes them.
 
     Raises
@@ -64,18 +65,23 @@ def plan(
     check_names(names, [*schema.names, VERSION], "columns")
     if order not in ORDERS:
         raise SchemaError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise SchemaError(f"limit must be a whole number of rows, not {limit!r}")
+    for name, rows in (("limit", limit), ("offset", offset)):
+        given = name == "offset" or rows is not None
+        if given and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
+            raise SchemaError(f"{name} must be a whole number of rows, not {rows!r}")
     first = MIN_TIME if start is None else to_nanoseconds(start, "start")
+    last = MAX_TIME + 1 if end is None else to_nanoseconds(end, "end")
+    condition = Condition(where, schema.entity, schema.columns, hasher)
     return Query(
-        start=max(first, since),
-        end=MAX_TIME + 1 if end is None else to_nanoseconds(end, "end"),
-        condition=Condition(where, schema.entity, schema.columns, hasher),
+        start=max(first, since, condition.start),
+        end=min(last, condition.end),
+        condition=condition,
         names=list(dict.fromkeys(names)),
         order=order,
         limit=limit,
         entity=schema.entity,
         columns=schema.columns,
+        offset=offset,
     )
 
 
@@ -156,4 +162,4 @@ def _rest_of(
         return Snapshot(0, [])
     skipped += found.damaged
     parts = found.record.parts if found.record else []
-    return Snapshot(found.newest, [FilePart(root, part, runtime.run) for part in parts])
+    return Snapshot(found.newest, [FilePart(root, part, runtime.cache) for part in parts])

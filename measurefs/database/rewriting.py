@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow.compute as pc
+
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
 from measurefs.fs.errors import LockError, SchemaError
@@ -49,11 +51,13 @@ def delete(tables: Tables, hasher: Hash, start: Any, end: Any, where: Where) -> 
     schema = tables.schema
     first = MIN_TIME if start is None else to_nanoseconds(start, "start")
     last = MAX_TIME + 1 if end is None else to_nanoseconds(end, "end")
-    series = _series(schema, hasher, where).series
-    if start is end is None and series is None:
+    condition = _series(schema, hasher, where)
+    series, bounds = condition.series, (condition.start, condition.end)
+    if start is end is None and series is None and bounds == (MIN_TIME, MAX_TIME + 1):
         raise SchemaError(
             f"delete() on measure {schema.name!r} needs a start, an end or a where; drop_measure removes all of it"
         )
+    first, last = max(first, condition.start), min(last, condition.end)
     gone = 0
     for place in tables.places():
         if place.segment.overlaps(first, last):
@@ -69,9 +73,13 @@ def _series(schema: MeasureSchema, hasher: Hash, where: Where) -> Condition:
             f"delete() cannot look at {others[0]!r}: rows are deleted by time and entity; "
             f"where may name {', '.join(schema.entity)}"
         )
-    condition = Condition(where, schema.entity, {}, hasher)
-    if condition.expression is not None:
+    if isinstance(where, pc.Expression):
         raise SchemaError("delete() takes where as a dict over entity columns, such as {'host': 'a'}")
+    condition = Condition(where, schema.entity, {}, hasher)
+    if not condition.always:
+        raise SchemaError(
+            f"delete() cannot look at versions, nor at single times, as where={where!r} asks; give a span of time"
+        )
     return condition
 
 

@@ -187,5 +187,5 @@ def _unopened(
         return Snapshot(0, [])
     if skipped is not None:
         skipped += past.damaged
-    parts = [FilePart(path, part, runtime.run) for part in past.parts]
+    parts = [FilePart(path, part, runtime.cache) for part in past.parts]
     return Snapshot(past.epoch, parts, time=past.time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,14 +10,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import columns as codec
+from measurefs.codec.arrays import Array
 from measurefs.part.index import Meta, Page
 from measurefs.part.metadata import PartMetadata
 from measurefs.part.series import Hash, SeriesTable, entity_keys
+from measurefs.part.summary import ColumnSummary, NumberSummary
 from measurefs.part.writer import column_sections
 
 Times = npt.NDArray[np.int64]
 _BLOCK_ARRAYS = ("block_series", "block_rows", "block_min", "block_max", "block_primary")
 _CHUNK_ARRAYS = ("sizes", "checks", "nulls", "low", "high", "offsets")
+
+_ROUNDED = ("sum", "m2")
+_PRECISION = 1e-10
 
 
 class PageChecker:
@@ -184,3 +190,38 @@ def chunk_fault(values: pa.Array, page: Page, number: int, column: int) -> str |
     else:
         agree = (int(low), int(high)) == (int(numbers.min()), int(numbers.max()))
     return None if agree else "the least and greatest values"
+
+
+def summary_fault(stated: ColumnSummary, actual: ColumnSummary, rows: Times) -> str | None:
+    """Return what a summary says of a column that is not so, None if all is; blocks have so many rows."""
+    if type(stated) is not type(actual):
+        return "the kind"
+    for field in dataclasses.fields(stated):
+        one, other = getattr(stated, field.name), getattr(actual, field.name)
+        if isinstance(one, pa.Array):
+            agree = one.equals(other)
+        elif field.name in _ROUNDED and one.dtype == np.float64:
+            agree = _almost_equal(one, other, _rounding(field.name, actual, rows))
+        else:
+            agree = np.array_equal(one, other, equal_nan=one.dtype == np.float64)
+        if not agree:
+            return f"the values of {field.name!r}"
+    return None
+
+
+def _rounding(name: str, actual: ColumnSummary, rows: Times) -> Array:
+    """Return by how much sums of the same values may differ between machines that add in another order."""
+    assert isinstance(actual, NumberSummary)
+    most = np.fmax(np.abs(actual.low.astype(np.float64)), np.abs(actual.high.astype(np.float64)))
+    if name == "sum":
+        return rows * most * _PRECISION
+    return actual.m2 * _PRECISION + rows * (most * _PRECISION) ** 2
+
+
+def _almost_equal(one: Array, other: Array, tolerance: Array) -> bool:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(
+            (
+                np.equal(one, other) | (np.isnan(one) & np.isnan(other)) | (np.abs(one - other) <= tolerance)
+            ).all()
+        )

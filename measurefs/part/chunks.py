@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,15 +15,15 @@ from measurefs.codec import columns as codec
 from measurefs.codec.arrays import Array
 from measurefs.codec.checksum import verify32
 from measurefs.codec.types import ColumnType
-from measurefs.fs.errors import CorruptionError
 from measurefs.part.fetch import Fetch, Range
-from measurefs.part.rows import concat_columns
+from measurefs.part.held import HeldColumn
 from measurefs.part.writer import Mapper
 
 _GAP = 32 << 10
-_CHUNKS_PER_TASK = 16
+_CHUNKS_PER_TASK = 64
 
 Locate = Callable[[str, int, int], Range]
+Task = Callable[[], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +145,44 @@ def _cut(merged: Merged, sizes: Array, data: Sequence[bytes]) -> list[bytes]:
     ]
 
 
+def fill(
+    held: HeldColumn, chunks: ColumnChunks, places: npt.NDArray[np.int64]
+) -> tuple[HeldColumn, list[Task]]:
+    """Return what decodes chunks into a held column, several chunks a task, and the column it decodes into.
+
+    That is another one where somebody else is decoding the same chunks, or where some are of a form that it
+    cannot hold.
+
+    Parameters
+    ----------
+    held : HeldColumn
+    chunks : ColumnChunks
+        q of them.
+    places : int64 array, shape (q,)
+        The primary block of the page that each is; increasing.
+    """
+    if held.coded and not all(codec.is_coded(piece) for piece in chunks.pieces):
+        held = held.loosened()
+    missing = held.claim(places)
+    if missing is None:
+        held = held.copy()
+        missing = held.claim(places)
+        assert missing is not None
+    numbers = np.searchsorted(places, missing)
+
+    def decode(first: int, stop: int) -> None:
+        decoded = False
+        try:
+            for number, place in zip(numbers[first:stop].tolist(), missing[first:stop].tolist(), strict=True):
+                held.decode(place, chunks.verified(number), chunks.path, int(chunks.offsets[number]))
+            decoded = True
+        finally:
+            held.done(missing[first:stop], decoded=decoded)
+
+    firsts = range(0, len(missing), _CHUNKS_PER_TASK)
+    return held, [functools.partial(decode, first, first + _CHUNKS_PER_TASK) for first in firsts]
+
+
 def decode_chunks(
     chunks: Mapping[int, ColumnChunks],
     kinds: Mapping[int, ColumnType],
@@ -157,62 +196,17 @@ def decode_chunks(
     CorruptionError
         A chunk's bytes are not what was written.
     """
-    results: dict[int, Any] = {}
-    tasks: list[Callable[[], None]] = []
+    held: dict[int, HeldColumn] = {}
+    tasks: list[Task] = []
     for column, found in chunks.items():
-        kind = kinds[column]
-        if kind in {ColumnType.INT64, ColumnType.FLOAT64} and not found.nulls.any():
-            out = np.empty(int(found.rows.sum()), np.float64 if kind is ColumnType.FLOAT64 else np.int64)
-            results[column] = out
-            tasks += _numbers_tasks(found, out)
-        else:
-            parts: list[pa.Array] = [None] * len(found.pieces)
-            results[column] = parts
-            tasks += _column_tasks(found, kind, dictionaries.get(column), parts)
+        starts = np.append(0, np.cumsum(found.rows))
+        empty = HeldColumn(kinds[column], dictionaries.get(column), starts, plain=not found.nulls.any())
+        held[column], more = fill(empty, found, np.arange(len(found.rows)))
+        tasks += more
     for _ in run(_call, tasks) if len(tasks) > 1 else map(_call, tasks):
         pass
-    return {
-        column: concat_columns(result) if isinstance(result, list) else pa.array(result)
-        for column, result in results.items()
-    }
+    return {column: found.array() for column, found in held.items()}
 
 
-def _call(task: Callable[[], None]) -> None:
+def _call(task: Task) -> None:
     task()
-
-
-def _numbers_tasks(found: ColumnChunks, out: npt.NDArray[Any]) -> list[Callable[[], None]]:
-    ends = np.cumsum(found.rows)
-    bounds = list(zip((ends - found.rows).tolist(), ends.tolist(), strict=True))
-
-    def decode(first: int, stop: int) -> None:
-        for number in range(first, stop):
-            start, end = bounds[number]
-            if not codec.decode_numbers(found.verified(number), out[start:end], found.path):
-                raise CorruptionError(
-                    found.path,
-                    "a chunk has nulls of which its index does not know",
-                    int(found.offsets[number]),
-                )
-
-    return [_task(decode, first, stop) for first, stop in _spans(len(bounds))]
-
-
-def _column_tasks(
-    found: ColumnChunks, kind: ColumnType, dictionary: pa.Array | None, parts: list[pa.Array]
-) -> list[Callable[[], None]]:
-    rows = found.rows.tolist()
-
-    def decode(first: int, stop: int) -> None:
-        for number in range(first, stop):
-            parts[number] = codec.decode(found.verified(number), rows[number], kind, dictionary, found.path)
-
-    return [_task(decode, first, stop) for first, stop in _spans(len(rows))]
-
-
-def _spans(count: int) -> list[tuple[int, int]]:
-    return [(first, min(first + _CHUNKS_PER_TASK, count)) for first in range(0, count, _CHUNKS_PER_TASK)]
-
-
-def _task(decode: Callable[[int, int], None], first: int, stop: int) -> Callable[[], None]:
-    return lambda: decode(first, stop)

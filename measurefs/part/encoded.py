@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from measurefs.codec.columns import Chunk
 from measurefs.part.part import Blocks, join_blocks
+from measurefs.part.summary import Summary, join_summaries
 
 
 class EncodedBlocks(NamedTuple):
@@ -26,6 +27,8 @@ class EncodedBlocks(NamedTuple):
         The chunks' 32-bit checksums.
     uncompressed : int
         Bytes of the rows before encoding.
+    summary : Summary or None
+        What is known of the blocks, if it was found out.
     """
 
     blocks: Blocks
@@ -33,6 +36,7 @@ class EncodedBlocks(NamedTuple):
     chunks: Sequence[Sequence[Chunk]]
     checks: npt.NDArray[np.int64]
     uncompressed: int
+    summary: Summary | None = None
 
     @property
     def rows(self) -> int:
@@ -49,6 +53,7 @@ class EncodedBlocks(NamedTuple):
             self.chunks[first:stop],
             self.checks[first:stop],
             0 if first else self.uncompressed,
+            None if self.summary is None else self.summary.those(part),
         )
 
 
@@ -62,4 +67,5 @@ def join_encoded(pieces: Sequence[EncodedBlocks]) -> EncodedBlocks:
         [chunk for piece in pieces for chunk in piece.chunks],
         np.concatenate([piece.checks for piece in pieces]),
         sum(piece.uncompressed for piece in pieces),
+        join_summaries([piece.summary for piece in pieces]),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import columns as codec
@@ -16,9 +18,10 @@ from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
-from measurefs.part.chunks import decode_chunks, fetch_chunks
+from measurefs.part.chunks import Task, decode_chunks, fetch_chunks, fill
 from measurefs.part.encoded import EncodedBlocks
 from measurefs.part.fetch import Fetch, Range, together
+from measurefs.part.held import Cache, HeldColumn
 from measurefs.part.index import TIME, VERSION, Meta, Page, decode_page
 from measurefs.part.metadata import (
     COMPACT_SUFFIX,
@@ -26,6 +29,7 @@ from measurefs.part.metadata import (
     METADATA,
     PRIMARY,
     SERIES,
+    SUMMARY,
     TIMESTAMPS,
     Column,
     Header,
@@ -33,12 +37,16 @@ from measurefs.part.metadata import (
     StoredColumn,
     check_format,
 )
-from measurefs.part.part import Blocks, Part, Scan
+from measurefs.part.part import ChunkStatistics, Extent, Loading, Part, Scan
 from measurefs.part.rows import Rows
 from measurefs.part.sections import MAGIC, TRAILER
-from measurefs.part.selection import Selection, select, wanted_pages
+from measurefs.part.selection import Selection, blocks_of, chunk_table, wanted_pages
 from measurefs.part.series import SeriesTable
+from measurefs.part.summary import Summary
 from measurefs.part.writer import Mapper, column_sections
+
+_OWN_CACHE_BYTES = 64 << 20
+_tokens = itertools.count()
 
 
 class FilePart(Part):
@@ -50,8 +58,8 @@ class FilePart(Part):
         The table's directory.
     metadata : PartMetadata
         From the snapshot, or from `read_metadata`.
-    run : callable
-        ``map``, or an executor's, to decode chunks in parallel.
+    cache : Cache, optional
+        Shared with other parts, for decoded pages of the index and columns.
 
     Attributes
     ----------
@@ -60,21 +68,22 @@ class FilePart(Part):
         The type and the section of each column of its chunk tables: time, version, then its own.
     """
 
-    def __init__(self, root: str, metadata: PartMetadata, run: Mapper[Any, Any] = map) -> None:
+    def __init__(self, root: str, metadata: PartMetadata, cache: Cache | None = None) -> None:
         self.metadata = metadata
         self.id = metadata.id
         self.rows = metadata.rows
         self.min_time = metadata.min_time
         self.max_time = metadata.max_time
         self.path = join(root, metadata.name)
-        self._run = run
         columns = self.columns
-        self._position = {column.name: place for place, column in enumerate(columns, start=VERSION + 1)}
+        self._position = {"time": TIME, "version": VERSION}
+        self._position |= {column.name: place for place, column in enumerate(columns, start=VERSION + 1)}
         self.kinds = [ColumnType.INT64, ColumnType.INT64, *(column.type for column in columns)]
         self.section_of = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in columns)]
         self._section_numbers = column_sections(columns)
         self._meta: Meta | None = None
-        self._pages: dict[int, Page] = {}
+        self._cache = Cache(_OWN_CACHE_BYTES) if cache is None else cache
+        self._token = next(_tokens)
         self._dictionaries: dict[int, pa.Array] = {}
 
     def locate(self, section: str, offset: int, size: int) -> Range:
@@ -105,21 +114,71 @@ class FilePart(Part):
         """Return the dictionary of a column, None if it has none or it is not loaded."""
         return self._dictionaries.get(column)
 
-    def blocks(self, scan: Scan) -> Fetch[Blocks]:
+    def extents(self, scan: Scan) -> Fetch[list[Extent]]:
         """Find the wanted blocks; reads the index where it is not known yet."""
-        selection = yield from self._select(scan)
-        return self._no_blocks() if selection is None else selection.wanted_blocks()
+        meta = yield from self.load_meta()
+        numbers = wanted_pages(meta, scan)
+        pages = yield from self._load_pages(meta, numbers)
+        found = []
+        for number, page in zip(numbers, pages, strict=True):
+            blocks = blocks_of(page)
+            touched = np.flatnonzero(scan.touches(blocks))
+            if len(touched):
+                found.append(
+                    Extent(self, number, blocks.those(touched), page.block_starts[touched], touched, page)
+                )
+        return found
 
-    def read(self, scan: Scan) -> Fetch[Rows]:
-        """Read the wanted rows: the index where it is not known yet, then all chunks at once."""
-        columns = {name: self._position[name] for name in scan.columns if name in self._position}
-        wanted = [TIME, VERSION, *columns.values()]
-        selection, _ = yield from together(self._select(scan), self.load_dictionaries(wanted))
-        if selection is None or not selection.wanted.any():
-            return self._no_rows(list(columns))
-        rows = yield from self._decode(selection, columns, self._run)
-        keep = selection.row_mask(rows.times, scan)
-        return rows if keep is None else rows.take(np.flatnonzero(keep))
+    def load(
+        self,
+        extent: Extent,
+        names: Sequence[str],
+        which: npt.NDArray[np.bool_] | None = None,
+        *,
+        keep: bool = True,
+    ) -> Fetch[Loading]:
+        """Read the chunks of some columns that are not held yet, and the dictionaries they need."""
+        page: Page = extent.page
+        places = extent.places if which is None else extent.places[which]
+        primary = np.unique(page.block_primary[places])
+        wanted = {name: self._position[name] for name in names if name in self._position}
+        held = {column: self._cache.get(self._key(extent, column)) for column in wanted.values()}
+        lacking = [column for column, found in held.items() if found is None or not found.have[primary].all()]
+        if not lacking:
+            return Loading(lambda: {name: held[column].array() for name, column in wanted.items()}, [], 0)
+        reading = fetch_chunks(chunk_table(page, primary), lacking, self.section_of, self.locate)
+        _, chunks = yield from together(self.load_dictionaries(lacking), reading)
+        tasks: list[Task] = []
+        for column in lacking:
+            held[column], more = fill(held[column] or self._empty(page, column), chunks[column], primary)
+            tasks += more
+
+        def loaded() -> dict[str, pa.Array]:
+            for column in lacking if keep else ():
+                self._cache.keep(self._key(extent, column), held[column], held[column].nbytes)
+            return {name: held[column].array() for name, column in wanted.items()}
+
+        return Loading(loaded, tasks, len(primary) * len(lacking))
+
+    def statistics(self, extent: Extent, name: str) -> ChunkStatistics:
+        """Return what the index says of a column's chunks."""
+        page: Page = extent.page
+        primary = page.block_primary[extent.places]
+        rows = np.diff(page.primary_starts)[primary]
+        column = self._position.get(name)
+        if column is None:
+            return ChunkStatistics(None, rows, rows, rows, rows)
+        nulls, low, high = (getattr(page, each)[primary, column] for each in ("nulls", "low", "high"))
+        return ChunkStatistics(self.kinds[column], rows, nulls, low, high)
+
+    def _key(self, extent: Extent, column: int) -> tuple[int, int, int]:
+        return self._token, extent.number, column
+
+    def _empty(self, page: Page, column: int) -> HeldColumn:
+        plain = not page.nulls[:, column].any()
+        return HeldColumn(
+            self.kinds[column], self._dictionaries.get(column), page.primary_starts, plain=plain
+        )
 
     def read_window(
         self, window: Selection, names: Sequence[str], run: Mapper[Any, Any] = map
@@ -173,11 +232,6 @@ class FilePart(Part):
             columns={name: decoded[column] for name, column in columns.items()},
         )
 
-    def _select(self, scan: Scan) -> Fetch[Selection | None]:
-        meta = yield from self.load_meta()
-        pages = yield from self._load_pages(meta, wanted_pages(meta, scan))
-        return select(pages, scan) if pages else None
-
     def load_meta(self) -> Fetch[Meta]:
         """Load the list of pages, unless it is."""
         if self._meta is None:
@@ -189,13 +243,15 @@ class FilePart(Part):
         return self._meta
 
     def _load_pages(self, meta: Meta, numbers: Sequence[int]) -> Fetch[list[Page]]:
-        missing = [number for number in numbers if number not in self._pages]
+        pages = {number: self._cache.get((self._token, number)) for number in numbers}
+        missing = [number for number, page in pages.items() if page is None]
         ranges = [one for number in missing for one in self._page_ranges(meta, number)]
         data = (yield ranges) if ranges else []
         for place, number in enumerate(missing):
             pair = slice(2 * place, 2 * place + 2)
-            self._pages[number] = self._decode_page(meta, number, ranges[pair], data[pair])
-        return [self._pages[number] for number in numbers]
+            page = pages[number] = self._decode_page(meta, number, ranges[pair], data[pair])
+            self._cache.keep((self._token, number), page, page.nbytes)
+        return list(pages.values())
 
     def load_page(self, meta: Meta, number: int) -> Fetch[Page]:
         """Load one page of the index, and do not keep it."""
@@ -217,6 +273,22 @@ class FilePart(Part):
         page, entities = data
         return decode_page(page, entities, self.metadata.entity, self._section_numbers, ranges[0][0])
 
+    def load_summary(self, meta: Meta, number: int, *, keep: bool = True) -> Fetch[Summary | None]:
+        """Load what is known of the blocks of a page, unless it is; None if nothing is known without decoding."""
+        key = self._token, number, "summary"
+        summary: Summary | None = self._cache.get(key)
+        if summary is None and meta.summary_size[number]:
+            wanted = self.locate(SUMMARY, meta.summary_offset[number], meta.summary_size[number])
+            (data,) = yield [wanted]
+            verify32(
+                data, int(meta.summary_check[number]), wanted[0], wanted[1], "what is known of its blocks"
+            )
+            kinds = {column.name: column.type for column in self.columns}
+            summary = Summary.decode(data, kinds, wanted[0])
+            if keep:
+                self._cache.keep(key, summary, summary.nbytes)
+        return summary
+
     def load_dictionaries(self, wanted: Sequence[int]) -> Fetch[None]:
         """Load the dictionaries of columns, unless they are."""
         missing: list[tuple[int, StoredColumn]] = []
@@ -235,14 +307,11 @@ class FilePart(Part):
         assert stored.dictionary is not None
         return self.locate(stored.column.directory, stored.dictionary.offset, stored.dictionary.size)
 
-    def _no_blocks(self) -> Blocks:
-        none = np.empty(0, np.int64)
-        return Blocks(self._no_series(), none.astype(np.int32), none, none, none)
-
-    def _no_rows(self, names: Sequence[str]) -> Rows:
+    def empty_rows(self, names: Sequence[str]) -> Rows:
+        """Return no rows, of the columns that it has."""
         types = self.metadata.arrow_types()
         none = np.empty(0, np.int64)
-        columns = {name: pa.nulls(0, types[name]) for name in names}
+        columns = {name: pa.nulls(0, types[name]) for name in names if name in types}
         return Rows(self._no_series(), none.astype(np.int32), none, none, columns)
 
     def _no_series(self) -> SeriesTable:

@@ -44,6 +44,8 @@ class Meta:
         Where the page lies in `primary.bin`, and its 32-bit checksum.
     series_offset, series_size, series_check : int64 array
         Where its entities lie in `series.bin`.
+    summary_offset, summary_size, summary_check : int64 array
+        Where what is known of its blocks lies in `summary.bin`; of size 0 where nothing is.
     """
 
     first_id: npt.NDArray[np.uint64]
@@ -56,15 +58,23 @@ class Meta:
     series_offset: npt.NDArray[np.int64]
     series_size: npt.NDArray[np.int64]
     series_check: npt.NDArray[np.int64]
+    summary_offset: npt.NDArray[np.int64]
+    summary_size: npt.NDArray[np.int64]
+    summary_check: npt.NDArray[np.int64]
 
     def encode(self) -> bytes:
         """Return the content of `meta.bin`."""
-        return pack_arrays({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        names = _META if self.summary_size.any() else _META.keys() - _OF_SUMMARIES
+        return pack_arrays({name: getattr(self, name) for name in _META if name in names})
 
     @classmethod
     def decode(cls, data: bytes, path: str) -> Meta:
         """Read what `encode` wrote; raises `CorruptionError`."""
-        arrays = _typed(unpack_arrays(data, path), _META, path)
+        arrays = unpack_arrays(data, path)
+        if "summary_size" not in arrays:
+            none = np.zeros(len(arrays.get("first_id", ())), np.int64)
+            arrays |= dict.fromkeys(_OF_SUMMARIES, none)
+        arrays = _typed(arrays, _META, path)
         if len({len(array) for array in arrays.values()}) > 1:
             raise CorruptionError(path, "its list of pages has an unknown form")
         return cls(**arrays)
@@ -82,6 +92,8 @@ _META = {
     field.name: "<u8" if field.name in {"first_id", "last_id"} else "<i8"
     for field in dataclasses.fields(Meta)
 }
+_OF_SUMMARIES = ("summary_offset", "summary_size", "summary_check")
+"""Left out where no page has a summary, and by the first releases."""
 
 
 def _typed(arrays: dict[str, Array], types: Mapping[str, str], path: str) -> dict[str, Array]:
@@ -109,6 +121,10 @@ class Page:
         Of each chunk: bytes, 32-bit checksum, and its statistics.
     offsets : int64 array, shape (p, c)
         Where each chunk lies in its column's section.
+    block_starts : int64 array, shape (b,)
+        The first row of each block, counted from the page's first.
+    primary_starts : int64 array, shape (p + 1,)
+        The first row of each primary block, and at the end the number of rows.
     """
 
     series: SeriesTable
@@ -123,6 +139,14 @@ class Page:
     low: npt.NDArray[np.int64]
     high: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
+    block_starts: npt.NDArray[np.int64]
+    primary_starts: npt.NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, roughly."""
+        arrays = [getattr(self, field.name) for field in dataclasses.fields(self)[1:]]
+        return int(sum(array.nbytes for array in (*arrays, self.series.ids, self.series.entities)))
 
 
 _PAGE = {
@@ -229,7 +253,8 @@ def _decode_page(arrays: Mapping[str, Array], series: SeriesTable, sections: Arr
         raise ValueError("a block names no series")
     block_rows = arrays["block_rows"].astype(np.int64)
     block_primary = np.repeat(np.arange(len(primary_blocks)), primary_blocks)
-    if np.bincount(block_primary, block_rows).max(initial=0) > MAX_BLOCK_ROWS:
+    primary_rows = np.bincount(block_primary, block_rows, len(primary_blocks)).astype(np.int64)
+    if primary_rows.max(initial=0) > MAX_BLOCK_ROWS:
         raise ValueError(f"a primary block has more than {MAX_BLOCK_ROWS} rows")
     return Page(
         series=series,
@@ -244,6 +269,8 @@ def _decode_page(arrays: Mapping[str, Array], series: SeriesTable, sections: Arr
         low=arrays["low"].reshape(shape),
         high=arrays["high"].reshape(shape),
         offsets=_chunk_offsets(sizes, sections, arrays["section_starts"]),
+        block_starts=np.cumsum(block_rows) - block_rows,
+        primary_starts=np.append(0, np.cumsum(primary_rows)),
     )
 
 

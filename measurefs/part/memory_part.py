@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
-from measurefs.part.part import Blocks, Part, Scan
+from measurefs.part.part import TIME, VERSION, Blocks, Extent, Loading, Part, Scan
 from measurefs.part.rows import Rows
 
 
@@ -20,7 +26,7 @@ class MemoryPart(Part):
     rows : Rows
         At least one, in order of (series, time), each once; see `sort_rows`.
     block_rows : int
-        How `blocks` cuts them.
+        How many a block has at most.
     """
 
     def __init__(self, part_id: int, rows: Rows, block_rows: int) -> None:
@@ -32,22 +38,38 @@ class MemoryPart(Part):
         self.held = rows
         self._block_rows = block_rows
 
-    def blocks(self, scan: Scan) -> Fetch[Blocks]:
-        """Find the wanted blocks; needs no reads."""
-        yield from ()
+    @functools.cached_property
+    def _laid_out(self) -> tuple[Blocks, npt.NDArray[np.int64]]:
+        """All blocks, and where each begins; found when first asked for, since many parts never are."""
         rows = self.held
         starts = lay_out(rows, self._block_rows).starts
-        codes = rows.codes[starts[:-1]]
-        min_times, max_times = rows.times[starts[:-1]], rows.times[starts[1:] - 1]
-        blocks = Blocks(rows.series, codes, np.diff(starts), min_times, max_times)
-        return blocks.those(scan.touches(blocks))
+        times = rows.times[starts[:-1]], rows.times[starts[1:] - 1]
+        return Blocks(rows.series, rows.codes[starts[:-1]], np.diff(starts), *times), starts[:-1]
 
-    def read(self, scan: Scan) -> Fetch[Rows]:
-        """Return the wanted rows; needs no reads."""
+    def extents(self, scan: Scan) -> Fetch[list[Extent]]:
+        """Find the wanted blocks; needs no reads."""
+        yield from ()
+        blocks, starts = self._laid_out
+        touched = np.flatnonzero(scan.touches(blocks))
+        return [Extent(self, 0, blocks.those(touched), starts[touched], touched)] if len(touched) else []
+
+    def load(
+        self,
+        extent: Extent,
+        names: Sequence[str],
+        which: npt.NDArray[np.bool_] | None = None,
+        *,
+        keep: bool = True,
+    ) -> Fetch[Loading]:
+        """Return columns; needs no reads."""
         yield from ()
         rows = self.held
-        held = {name: rows.columns[name] for name in scan.columns if name in rows.columns}
-        rows = Rows(rows.series, rows.codes, rows.times, rows.versions, held)
-        if scan.series is None and scan.start <= self.min_time and self.max_time < scan.end:
-            return rows
-        return rows.take(np.flatnonzero(scan.wants(rows)))
+        columns = {name: rows.columns[name] for name in names if name in rows.columns}
+        keys = {TIME: rows.times, VERSION: rows.versions}
+        columns |= {name: pa.array(values) for name, values in keys.items() if name in names}
+        return Loading(lambda: columns, [], 0)
+
+    def empty_rows(self, names: Sequence[str]) -> Rows:
+        """Return no rows, of the columns that it has."""
+        columns = {name: self.held.columns[name][:0] for name in names if name in self.held.columns}
+        return dataclasses.replace(self.held.slice(0, 0), columns=columns)

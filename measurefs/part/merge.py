@@ -134,7 +134,7 @@ class _Input:
         self._part = part
         self._copied = merge.copied(part)
         self._rows = max(memory // row_bytes([part]), 1)
-        self._coming = _windows(merge.fs, part, self._rows)
+        self._coming = _windows(merge.fs, part, self._rows, summaries=self._copied)
 
     def fill(self) -> bool:
         """Have a window that is not too small, and return whether there is anything left at all."""
@@ -213,7 +213,8 @@ class _Input:
 
     def take_encoded(self, count: int) -> EncodedBlocks:
         """Return the next primary blocks as they are."""
-        return fetch(self._merge.fs, self._part.read_encoded(self._divide(count)))
+        window = self._divide(count)
+        return fetch(self._merge.fs, self._part.read_encoded(window))._replace(summary=window.summary)
 
     def decode(self, count: int, series: SeriesTable) -> None:
         """Have the rows of the next primary blocks, too, at least of one if it has none; by the common table."""
@@ -262,12 +263,16 @@ def _up_to(codes: Codes, times: npt.NDArray[np.int64], key: Key, side: Literal["
     return int(first + np.searchsorted(times[first:stop], time, side))
 
 
-def _windows(fs: FileSystem, part: FilePart, most_rows: int) -> Iterator[tuple[Selection, bool]]:
-    """Yield a part's windows, and of each whether more follow."""
+def _windows(
+    fs: FileSystem, part: FilePart, most_rows: int, *, summaries: bool
+) -> Iterator[tuple[Selection, bool]]:
+    """Yield a part's windows, with their summaries if these are asked for, and of each whether more follow."""
     meta = fetch(fs, part.load_meta())
     pages = len(meta.first_id)
     for number in range(pages):
-        selections = list(windows(fetch(fs, part.load_page(meta, number)), most_rows))
+        page = fetch(fs, part.load_page(meta, number))
+        summary = fetch(fs, part.load_summary(meta, number, keep=False)) if summaries else None
+        selections = list(windows(page, most_rows, summary))
         for place, selection in enumerate(selections, start=1):
             yield selection, number < pages - 1 or place < len(selections)
 

@@ -21,6 +21,8 @@ PRIMARY = "primary.bin"
 TIMESTAMPS = "timestamps.bin"
 FIELDS = "fields.bin"
 SERIES = "series.bin"
+SUMMARY = "summary.bin"
+"""Only in a part that has summaries."""
 COMPACT_SUFFIX = ".part"
 
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from measurefs.part.fetch import Fetch
-from measurefs.part.rows import Rows
+from measurefs.codec.columns import values_of
+from measurefs.codec.types import ColumnType
+from measurefs.part.fetch import Fetch, together
+from measurefs.part.rows import Rows, concat_rows, gather
+from measurefs.part.runs import one_run, positions_of, trim
 from measurefs.part.series import SeriesTable, merge_series
+
+TIME, VERSION = "time", "version"
+"""The names under which `Part.load` gives times and versions; no tag or field is called so."""
+
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""``map``, or an executor's."""
+
+_FEW_CHUNKS = 24
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +52,13 @@ class SeriesFilter:
         return mask
 
 
+class First(NamedTuple):
+    """The first so many rows in an order: ``"time"``, ``"-time"`` or ``"series"``."""
+
+    rows: int
+    order: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Scan:
     """What is to be read.
@@ -53,12 +71,15 @@ class Scan:
         Tags and fields. Those that a part does not hold are absent from its rows.
     series : SeriesFilter or None
         None for all.
+    first : First or None
+        Only the first so many rows matter: of the index no more need be read than shows where they are.
     """
 
     start: int
     end: int
     columns: Sequence[str]
     series: SeriesFilter | None = None
+    first: First | None = None
 
     def wants(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Return which rows are wanted."""
@@ -98,7 +119,7 @@ class Blocks(NamedTuple):
     min_times: npt.NDArray[np.int64]
     max_times: npt.NDArray[np.int64]
 
-    def those(self, which: slice | npt.NDArray[np.bool_]) -> Blocks:
+    def those(self, which: slice | npt.NDArray[np.bool_ | np.int64]) -> Blocks:
         """Return some of them."""
         times = self.min_times[which], self.max_times[which]
         return Blocks(self.series, self.codes[which], self.rows[which], *times)
@@ -113,6 +134,83 @@ def join_blocks(pieces: Sequence[Blocks]) -> Blocks:
         for name in ("rows", "min_times", "max_times")
     )
     return Blocks(series, np.concatenate(codes), rows, min_times, max_times)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Extent:
+    """Blocks of a part that lie together and that a scan touches: of a page of its index, or of a part in memory.
+
+    Attributes
+    ----------
+    part : Part
+    number : int
+        The page's number.
+    blocks : Blocks
+        b of them, in order.
+    starts : int64 array, shape (b,)
+        Where each begins in the arrays that `Part.load` gives.
+    places : int64 array, shape (b,)
+        The position of each among all blocks of the page.
+    page : object
+        What the part needs to load it.
+    """
+
+    part: Part
+    number: int
+    blocks: Blocks
+    starts: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+    page: Any = None
+
+
+class ChunkStatistics(NamedTuple):
+    """What the index knows of the chunk that each of b blocks is in, as arrays of length b.
+
+    Attributes
+    ----------
+    kind : ColumnType or None
+        The type it is stored with; None if the part does not have the column.
+    rows, nulls, low, high : int64 array
+        See `Page`.
+    """
+
+    kind: ColumnType | None
+    rows: npt.NDArray[np.int64]
+    nulls: npt.NDArray[np.int64]
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+
+class Loading:
+    """Columns of an extent whose bytes have been read: they are there when all tasks were done.
+
+    Attributes
+    ----------
+    tasks : list of callable
+        Each decodes some chunks; in any order and any threads.
+    chunks : int
+        How many they are together.
+    """
+
+    def __init__(
+        self, columns: Callable[[], Mapping[str, pa.Array]], tasks: list[Callable[[], None]], chunks: int
+    ) -> None:
+        self.columns = columns
+        self.tasks = tasks
+        self.chunks = chunks
+
+
+def decode(loadings: Sequence[Loading], run: Mapper) -> list[Mapping[str, pa.Array]]:
+    """Return the columns of each loading; `run` is not used where it would cost more than it saves."""
+    tasks = [task for loading in loadings for task in loading.tasks]
+    few = sum(loading.chunks for loading in loadings) <= _FEW_CHUNKS
+    for _ in map(_call, tasks) if few else run(_call, tasks):
+        pass
+    return [loading.columns() for loading in loadings]
+
+
+def _call(task: Callable[[], None]) -> None:
+    task()
 
 
 class Part(abc.ABC):
@@ -138,11 +236,56 @@ class Part(abc.ABC):
         return self.rows > 0 and self.min_time < end and self.max_time >= start
 
     @abc.abstractmethod
-    def blocks(self, scan: Scan) -> Fetch[Blocks]:
-        """Find the blocks that hold rows of the wanted series in, or around, the wanted times."""
+    def extents(self, scan: Scan) -> Fetch[list[Extent]]:
+        """Find the blocks that hold rows of the wanted series in, or around, the wanted times.
+
+        Reads the index where it is not known yet.
+        """
 
     @abc.abstractmethod
-    def read(self, scan: Scan) -> Fetch[Rows]:
+    def load(
+        self,
+        extent: Extent,
+        names: Sequence[str],
+        which: npt.NDArray[np.bool_] | None = None,
+        *,
+        keep: bool = True,
+    ) -> Fetch[Loading]:
+        """Read the chunks of some columns.
+
+        Parameters
+        ----------
+        extent : Extent
+            One of this part.
+        names : sequence of str
+            Tags and fields, `TIME`, `VERSION`. Those that the part does not hold are absent from what is loaded.
+        which : bool array, optional
+            Which of its blocks are wanted; the arrays hold anything in the place of others.
+        keep : bool
+            Whether what is decoded may be kept for the next query.
+
+        Raises
+        ------
+        CorruptionError
+            What was read is not what was written.
+        """
+
+    def statistics(self, extent: Extent, name: str) -> ChunkStatistics | None:
+        """Return what is known, without reading, of a column's chunks that hold an extent's blocks, if anything is."""
+        return None
+
+    @abc.abstractmethod
+    def empty_rows(self, names: Sequence[str]) -> Rows:
+        """Return no rows, of the columns that it has."""
+
+    def blocks(self, scan: Scan) -> Fetch[Blocks]:
+        """Find the blocks that hold rows of the wanted series in, or around, the wanted times."""
+        extents = yield from self.extents(scan)
+        none = self.empty_rows([])
+        empty = Blocks(none.series, none.codes, none.times, none.times, none.times)
+        return join_blocks([extent.blocks for extent in extents]) if extents else empty
+
+    def read(self, scan: Scan, run: Mapper = map) -> Fetch[Rows]:
         """Read the wanted rows, in order.
 
         Raises
@@ -150,3 +293,50 @@ class Part(abc.ABC):
         CorruptionError
             What was read is not what was written.
         """
+        extents = yield from self.extents(scan)
+        names = [TIME, VERSION, *scan.columns]
+        loadings = yield from together(*(self.load(extent, names) for extent in extents))
+        columns = decode(loadings, run)
+        rows = [self.empty_rows(scan.columns)]
+        for extent, loaded in zip(extents, columns, strict=True):
+            rows.append(rows_of(extent, loaded, scan.start, scan.end))
+        return concat_rows(rows, {name: column.type for name, column in rows[0].columns.items()})
+
+
+def runs_of(
+    extent: Extent,
+    places: npt.NDArray[np.int64] | slice,
+    columns: Mapping[str, pa.Array],
+    start: int,
+    end: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the wanted rows of some blocks start and stop; times are needed only of blocks partly wanted."""
+    blocks = extent.blocks.those(places)
+    starts = extent.starts[places]
+    stops = starts + blocks.rows
+    partly = (blocks.min_times < start) | (blocks.max_times >= end)
+    if partly.any():
+        times = values_of(columns[TIME])
+        starts, stops = starts.copy(), stops.copy()
+        starts[partly], stops[partly] = trim(times, starts[partly], stops[partly], start, end)
+    return starts, stops
+
+
+def rows_of(extent: Extent, columns: Mapping[str, pa.Array], start: int, end: int) -> Rows:
+    """Return the wanted rows of an extent, of all columns that are loaded."""
+    starts, stops = runs_of(extent, slice(None), columns, start, end)
+    codes = np.repeat(extent.blocks.codes, stops - starts)
+    taken = take_runs(columns, starts, stops)
+    times, versions = values_of(taken.pop(TIME)), values_of(taken.pop(VERSION))
+    return Rows(extent.blocks.series, codes, times, versions, taken)
+
+
+def take_runs(
+    columns: Mapping[str, pa.Array], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+) -> dict[str, pa.Array]:
+    """Return the rows of runs, one run after another; without a copy where they follow one another."""
+    whole = one_run(starts, stops)
+    if whole is not None:
+        return {name: column[whole] for name, column in columns.items()}
+    positions = positions_of(starts, stops)
+    return {name: gather(column, positions) for name, column in columns.items()}

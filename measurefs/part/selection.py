@@ -1,9 +1,9 @@
-"""Which primary blocks of a part a scan must read."""
+"""Which pages of a part a scan must read, and its primary blocks window by window."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,10 @@ import numpy.typing as npt
 from measurefs.part.chunks import ChunkTable
 from measurefs.part.index import Meta, Page
 from measurefs.part.part import Blocks, Scan, join_blocks
-from measurefs.part.series import merge_series, narrowed
+from measurefs.part.series import narrowed
+from measurefs.part.summary import Summary, join_summaries
+
+MAX_TIME = 2**63 - 1
 
 
 def wanted_pages(meta: Meta, scan: Scan) -> list[int]:
@@ -20,7 +23,33 @@ def wanted_pages(meta: Meta, scan: Scan) -> list[int]:
     if scan.series is not None and scan.series.ids is not None:
         ids = scan.series.ids
         keep &= np.searchsorted(ids, meta.first_id, "left") < np.searchsorted(ids, meta.last_id, "right")
-    return np.flatnonzero(keep).tolist()
+    pages = np.flatnonzero(keep)
+    if scan.first is not None and scan.series is None:
+        pages = _first_pages(meta, pages, scan)
+    return pages.tolist()
+
+
+def _first_pages(meta: Meta, pages: npt.NDArray[np.int64], scan: Scan) -> npt.NDArray[np.int64]:
+    """Leave out pages before which there are surely enough rows in the order that is wanted.
+
+    A page has a row of its least time, and one of its greatest; a page whose times are all wanted has one at all.
+    """
+    assert scan.first is not None
+    rows, order = scan.first
+    low, high = meta.min_time[pages], meta.max_time[pages]
+    if order == "series":
+        sure = np.cumsum((low >= scan.start) & (high < scan.end))
+        return pages[: int(np.searchsorted(sure, rows)) + 1]
+    if order == "time":
+        nearest, sure = np.maximum(low, scan.start), low >= scan.start
+    else:
+        nearest, sure = ~np.minimum(high, min(scan.end, MAX_TIME + 1) - 1), high < scan.end
+    if np.count_nonzero(sure) < rows:
+        return pages
+    times, last = nearest[sure], meta.last_id[pages][sure]
+    cut = np.lexsort((last, times))[rows - 1]
+    tied = (nearest == times[cut]) & (meta.first_id[pages] <= last[cut])
+    return np.asarray(pages[(nearest < times[cut]) | tied])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -31,19 +60,15 @@ class Selection:
     ----------
     blocks : Blocks
         Every block of the primary blocks, in order.
-    wanted : bool array
-        Which of them the scan asks for.
     chunks : ChunkTable
         The chunks of the primary blocks.
+    summary : Summary or None
+        What is known of the blocks, if anything is.
     """
 
     blocks: Blocks
-    wanted: npt.NDArray[np.bool_]
     chunks: ChunkTable
-
-    def wanted_blocks(self) -> Blocks:
-        """Return the blocks that the scan asks for."""
-        return self.blocks.those(self.wanted)
+    summary: Summary | None = None
 
     def block_starts(self) -> npt.NDArray[np.int64]:
         """Return the first block of each primary block, and at the end how many blocks there are."""
@@ -54,7 +79,8 @@ class Selection:
         """Return those of the primary blocks from first up to stop."""
         starts = self.block_starts()
         part = slice(int(starts[first]), int(starts[stop]))
-        return Selection(self.blocks.those(part), self.wanted[part], self.chunks.slice(first, stop))
+        summary = None if self.summary is None else self.summary.those(part)
+        return Selection(self.blocks.those(part), self.chunks.slice(first, stop), summary)
 
     @property
     def rows(self) -> int:
@@ -67,87 +93,46 @@ class Selection:
         mine = self.blocks._replace(series=series, codes=codes)
         return Selection(
             join_blocks([mine, following.blocks]),
-            np.concatenate([self.wanted, following.wanted]),
             ChunkTable(
                 *(
                     np.concatenate([getattr(self.chunks, field.name), getattr(following.chunks, field.name)])
                     for field in dataclasses.fields(ChunkTable)
                 )
             ),
+            join_summaries([self.summary, following.summary]),
         )
-
-    def row_mask(self, times: npt.NDArray[np.int64], scan: Scan) -> npt.NDArray[np.bool_] | None:
-        """Return which rows of the primary blocks the scan asks for, None if all."""
-        inside = (self.blocks.min_times >= scan.start) & (self.blocks.max_times < scan.end)
-        if self.wanted.all() and inside.all():
-            return None
-        keep: npt.NDArray[np.bool_] = np.repeat(self.wanted, self.blocks.rows)
-        if not inside[self.wanted].all():
-            keep &= (times >= scan.start) & (times < scan.end)
-        return keep
-
-
-def select(pages: Sequence[Page], scan: Scan) -> Selection:
-    """Find the primary blocks of these (one or more) pages that hold wanted blocks."""
-    choices = [_choose(page, scan) for page in pages]
-    series, mappings = merge_series([page.series for page in pages])
-    codes = np.concatenate(
-        [to[page.block_series[held]] for page, to, (held, _, _) in zip(pages, mappings, choices, strict=True)]
-    )
-    series, codes = narrowed(series, codes)
-    pairs = list(zip(pages, choices, strict=True))
-    rows, low, high = (
-        np.concatenate([getattr(page, name)[held] for page, (held, _, _) in pairs])
-        for name in ("block_rows", "block_min", "block_max")
-    )
-    wanted = np.concatenate([asked for _, (_, asked, _) in pairs])
-    primary_rows = np.concatenate([_rows_of_primary_blocks(page)[kept] for page, (_, _, kept) in pairs])
-    tables = (
-        np.concatenate([getattr(page, name)[kept] for page, (_, _, kept) in pairs]) for name in _OF_CHUNKS
-    )
-    return Selection(Blocks(series, codes, rows, low, high), wanted, ChunkTable(primary_rows, *tables))
 
 
 _OF_CHUNKS = ("offsets", "sizes", "checks", "nulls", "low", "high")
 
 
-def windows(page: Page, most_rows: int) -> Iterator[Selection]:
+def windows(page: Page, most_rows: int, summary: Summary | None = None) -> Iterator[Selection]:
     """Cut all of a page into selections of consecutive primary blocks, each of at most so many rows if it can be."""
     table = chunk_table(page)
     first = 0
     while first < len(table.rows):
         total = np.cumsum(table.rows[first:])
         stop = first + max(1, int(np.searchsorted(total, most_rows, "right")))
-        yield _window(page, table, first, stop)
+        yield _window(page, table, first, stop, summary)
         first = stop
 
 
-def _window(page: Page, table: ChunkTable, first: int, stop: int) -> Selection:
+def _window(page: Page, table: ChunkTable, first: int, stop: int, summary: Summary | None) -> Selection:
     held = (page.block_primary >= first) & (page.block_primary < stop)
     series, codes = narrowed(page.series, page.block_series[held])
     blocks = Blocks(series, codes, page.block_rows[held], page.block_min[held], page.block_max[held])
-    return Selection(blocks, np.ones(len(codes), np.bool_), table.slice(first, stop))
+    start, end = np.searchsorted(page.block_primary, (first, stop)).tolist()
+    known = None if summary is None else summary.those(slice(start, end))
+    return Selection(blocks, table.slice(first, stop), known)
 
 
-def chunk_table(page: Page) -> ChunkTable:
-    """Return all chunks of a page."""
-    return ChunkTable(_rows_of_primary_blocks(page), *(getattr(page, name) for name in _OF_CHUNKS))
+def chunk_table(page: Page, primary: slice | npt.NDArray[np.int64] = slice(None)) -> ChunkTable:
+    """Return the chunks of some primary blocks of a page."""
+    return ChunkTable(
+        np.diff(page.primary_starts)[primary], *(getattr(page, name)[primary] for name in _OF_CHUNKS)
+    )
 
 
-Choice = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
-
-
-def _choose(page: Page, scan: Scan) -> Choice:
-    """Return which blocks are in chosen primary blocks, which of these are wanted, and the primary blocks."""
-    blocks = Blocks(page.series, page.block_series, page.block_rows, page.block_min, page.block_max)
-    wanted = scan.touches(blocks)
-    primary = np.zeros(len(page.sizes), np.bool_)
-    primary[page.block_primary[wanted]] = True
-    held = primary[page.block_primary]
-    return held, wanted[held], primary
-
-
-def _rows_of_primary_blocks(page: Page) -> npt.NDArray[np.int64]:
-    totals = np.zeros(len(page.sizes), np.int64)
-    np.add.at(totals, page.block_primary, page.block_rows)
-    return totals
+def blocks_of(page: Page) -> Blocks:
+    """Return all blocks of a page."""
+    return Blocks(page.series, page.block_series, page.block_rows, page.block_min, page.block_max)

@@ -141,7 +141,7 @@ def entity_keys(entities: pa.RecordBatch) -> list[bytes]:
 def _as_bytes(column: pa.Array) -> pa.Array:
     if pa.types.is_integer(column.type):
         return _fixed_bytes(np.asarray(column).astype("<i8"))
-    return column.cast(pa.binary())
+    return column if pa.types.is_binary(column.type) else column.view(pa.binary())
 
 
 def _fixed_bytes(values: npt.NDArray[np.integer]) -> pa.Array:

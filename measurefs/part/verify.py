@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -19,16 +20,18 @@ from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
 from measurefs.fs.wrappers import FileSystemWrapper
-from measurefs.part.agreement import PageChecker, chunk_fault
+from measurefs.part.agreement import PageChecker, chunk_fault, summary_fault
 from measurefs.part.chunks import ColumnChunks, fetch_chunks
 from measurefs.part.fetch import Range, fetch
 from measurefs.part.file_part import FilePart, read_metadata
-from measurefs.part.index import TIME, VERSION, Page
-from measurefs.part.metadata import METADATA, PRIMARY, PartMetadata
+from measurefs.part.index import TIME, VERSION, Meta, Page
+from measurefs.part.metadata import METADATA, PRIMARY, SUMMARY, PartMetadata
 from measurefs.part.part import Part
 from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import chunk_table
 from measurefs.part.series import Hash, xxh3
+from measurefs.part.summarise import summarise_chunks
+from measurefs.part.summary import Summary
 
 _WINDOW = 4 << 20
 _MOST = 100
@@ -359,7 +362,8 @@ def _check_page(
     faults = list(checker.layout_faults(number, page))
     if not faults:
         chunks = fetch(reader, fetch_chunks(chunk_table(page), columns, part.section_of, part.locate))
-        times = _check_chunks(part, page, chunks, (path, offset), found)
+        summary = _read_summary(reader, part, meta, number, page, found)
+        times = _check_chunks(part, page, chunks, (path, offset), found, summary)
         faults = [] if times is None else list(checker.time_faults(number, page, times))
     for fault in faults:
         found.add(path, fault, offset)
@@ -386,22 +390,72 @@ def _check_dictionary(part: FilePart, column: int, values: pa.Array) -> None:
         raise CorruptionError(part.path, f"the dictionary of {part.column_name(column)} holds a null")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Stated:
+    """What is stored about a page's blocks, and where."""
+
+    summary: Summary
+    path: str
+    offset: int
+
+
+def _read_summary(
+    reader: _Hashing, part: FilePart, meta: Meta, number: int, page: Page, found: _Findings
+) -> _Stated | None:
+    with found.noting():
+        summary = fetch(reader, part.load_summary(meta, number, keep=False))
+        if summary is None:
+            return None
+        path, offset, _ = part.locate(SUMMARY, int(meta.summary_offset[number]), 0)
+        if np.array_equal(summary.rows, page.block_rows):
+            return _Stated(summary, path, offset)
+        found.add(path, f"what is known of the blocks of page {number} is of others", offset)
+    return None
+
+
+def _check_summary(
+    part: FilePart, page: Page, column: int, chunks: Sequence[pa.Array], stated: _Stated, found: _Findings
+) -> None:
+    """Compare what a summary says of a column with its chunks, all of which are there."""
+    starts = np.append(0, np.cumsum(page.block_rows))
+    name, summary, fault = part.column_name(column), stated.summary, None
+    with found.noting():
+        if column > VERSION:
+            actual = summarise_chunks(chunks, starts)
+            fault = summary_fault(summary.columns[name], actual, page.block_rows)
+        elif column == VERSION:
+            versions = np.concatenate([codec.values_of(chunk) for chunk in chunks])
+            fault = None if np.array_equal(summary.last_versions, versions[starts[1:] - 1]) else "the last"
+    if fault is not None:
+        what = f"{fault} of {name} in what is known of blocks do not agree with the rows"
+        found.add(stated.path, what, stated.offset)
+
+
 def _check_chunks(
-    part: FilePart, page: Page, chunks: dict[int, ColumnChunks], index: tuple[str, int], found: _Findings
+    part: FilePart,
+    page: Page,
+    chunks: dict[int, ColumnChunks],
+    index: tuple[str, int],
+    found: _Findings,
+    stated: _Stated | None,
 ) -> npt.NDArray[np.int64] | None:
     """Decode every chunk of a page; return the page's times, None if some cannot be read."""
     times: list[npt.NDArray[np.int64]] | None = []
     for column, chunk_column in chunks.items():
+        arrays: list[pa.Array] = []
         for number in range(len(page.sizes)):
             array = _decode(part, column, chunk_column, number, found)
             if column == TIME:
                 times = None if times is None or array is None else [*times, codec.values_of(array)]
             if array is None:
                 continue
+            arrays.append(array)
             fault = chunk_fault(array, page, number, column)
             if fault is not None:
                 what = f"{fault} of {part.column_name(column)} in primary block {number} of the page"
                 found.add(index[0], f"{what} do not agree with the values", index[1])
+        if stated is not None and len(arrays) == len(page.sizes):
+            _check_summary(part, page, column, arrays, stated, found)
     return None if times is None else np.concatenate(times)
 
 

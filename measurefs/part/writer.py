@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,14 @@ from measurefs.codec.columns import Chunk
 from measurefs.codec.numbers import NumberEncoding, choose
 from measurefs.codec.types import ColumnType
 from measurefs.fs.filesystem import FileSystem
-from measurefs.part.blocks import MAX_BLOCK_ROWS, lay_out
+from measurefs.part.blocks import MAX_BLOCK_ROWS, Layout, lay_out
 from measurefs.part.encoded import EncodedBlocks, join_encoded
-from measurefs.part.index import PAGE_BLOCKS, Meta, encode_entities, encode_page
+from measurefs.part.index import PAGE_BLOCKS, VERSION, Meta, encode_entities, encode_page
 from measurefs.part.metadata import (
     META,
     PRIMARY,
     SERIES,
+    SUMMARY,
     TIMESTAMPS,
     Column,
     PartMetadata,
@@ -32,6 +33,8 @@ from measurefs.part.metadata import (
 from measurefs.part.part import Blocks
 from measurefs.part.rows import Rows
 from measurefs.part.sections import Sections
+from measurefs.part.summarise import is_worthwhile, summarise
+from measurefs.part.summary import ColumnSummary, Summary, join_columns
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -55,11 +58,15 @@ class PartOptions:
         Parts whose sections are no larger together become one file.
     level : int
         pcodec's compression level, 0 to 12.
+    summary_rows : int
+        Pages of the index whose blocks have at least so many rows on average have a summary of each block. It takes
+        2 % of the bytes at 1,000 rows a block, 7 % at 256.
     """
 
     block_rows: int = 4096
     compact_bytes: int = 8 << 20
     level: int = 4
+    summary_rows: int = 256
 
     def __post_init__(self) -> None:
         if not 1 <= self.block_rows <= MAX_BLOCK_ROWS:
@@ -79,6 +86,13 @@ class Encodings:
         if chosen is None or len(column) >= _RECONSIDER_ROWS:
             chosen = self._chosen[name] = choose(codec.numbers_of(column[:MAX_BLOCK_ROWS]), self._level)
         return chosen
+
+
+class _Encoded(NamedTuple):
+    """One column of some primary blocks, and what is known of their blocks if that was asked for."""
+
+    chunks: list[Chunk]
+    summary: ColumnSummary | None = None
 
 
 class PartWriter:
@@ -136,31 +150,44 @@ class PartWriter:
         if len(rows) == 0:
             return
         layout = lay_out(rows, self._options.block_rows, numbers=self._numbers)
-        bounds = layout.starts[layout.firsts].tolist()
-        encoding = (self._encode(name, values, bounds) for name, values in self._stored_columns(rows))
-        by_column = [list(itertools.chain.from_iterable(tasks)) for tasks in _one_ahead(encoding)]
+        summarised = is_worthwhile(len(rows), len(layout.starts) - 1, self._options.summary_rows)
+        encoding = (
+            self._encode(name, values, layout, summarised=summarised and place > VERSION)
+            for place, (name, values) in enumerate(self._stored_columns(rows))
+        )
+        encoded = [list(tasks) for tasks in _one_ahead(encoding)]
+        by_column = [[chunk for task in tasks for chunk in task.chunks] for tasks in encoded]
         chunks = list(zip(*by_column, strict=True))
         checks = [[checksum32(chunk.data) for chunk in row] for row in chunks]
         first, last = layout.starts[:-1], layout.starts[1:] - 1
-        blocks = Blocks(
-            rows.series, rows.codes[first], np.diff(layout.starts), rows.times[first], rows.times[last]
-        )
-        counts = np.diff(layout.firsts)
-        self.append_encoded(
-            EncodedBlocks(blocks, counts, chunks, np.array(checks, np.int64), layout.uncompressed)
-        )
+        lengths = np.diff(layout.starts)
+        blocks = Blocks(rows.series, rows.codes[first], lengths, rows.times[first], rows.times[last])
+        summary = None
+        if summarised:
+            summaries = [
+                join_columns([task.summary for task in tasks if task.summary is not None])
+                for tasks in encoded[VERSION + 1 :]
+            ]
+            names = [column.name for column in self._columns]
+            summary = Summary(lengths, rows.versions[last], dict(zip(names, summaries, strict=True)))
+        counts, checks_of = np.diff(layout.firsts), np.array(checks, np.int64)
+        self.append_encoded(EncodedBlocks(blocks, counts, chunks, checks_of, layout.uncompressed, summary))
 
     def append_encoded(self, piece: EncodedBlocks) -> None:
         """Take primary blocks as they are, of a part that this one `takes_over`; in order like `append`."""
         self._waiting.append(piece)
+        if sum(len(each.counts) for each in self._waiting) >= PAGE_BLOCKS:
+            self._append_full_pages()
+        self._count(piece)
+        self._sections.relieve()
+
+    def _append_full_pages(self) -> None:
         waiting = join_encoded(self._waiting)
         full = len(waiting.counts) // PAGE_BLOCKS * PAGE_BLOCKS
         for start in range(0, full, PAGE_BLOCKS):
             self._append_page(waiting.slice(start, start + PAGE_BLOCKS))
         rest = waiting.slice(full, len(waiting.counts))
         self._waiting = [rest] if len(rest.counts) else []
-        self._count(piece)
-        self._sections.relieve()
 
     def begin_with(self, dictionaries: Mapping[str, pa.Array]) -> None:
         """Let the dictionaries of columns begin with those of another part, before anything is appended.
@@ -184,14 +211,20 @@ class PartWriter:
         for column in self._columns:
             yield column.name, self._as_stored(column, rows)
 
-    def _encode(self, name: str, values: pa.Array, bounds: Sequence[int]) -> Iterable[list[Chunk]]:
-        """Encode a column, some primary blocks a task."""
+    def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> Iterable[_Encoded]:
+        """Encode a column, and summarise its blocks if that is asked for, some primary blocks a task."""
         encoding = self._encodings.of(name, values)
         plain = codec.plain(values)
+        bounds = layout.starts[layout.firsts].tolist()
 
-        def encode(first: int) -> list[Chunk]:
+        def encode(first: int) -> _Encoded:
             window = bounds[first : first + _BLOCKS_PER_TASK + 1]
-            return [codec.encode(plain[start:stop], encoding) for start, stop in itertools.pairwise(window)]
+            chunks = [codec.encode(plain[start:stop], encoding) for start, stop in itertools.pairwise(window)]
+            if not summarised:
+                return _Encoded(chunks)
+            ends = layout.firsts[[first, first + len(chunks)]]
+            starts = layout.starts[ends[0] : ends[1] + 1] - window[0]
+            return _Encoded(chunks, summarise(plain[window[0] : window[-1]], starts))
 
         return self._run(encode, range(0, len(bounds) - 1, _BLOCKS_PER_TASK))
 
@@ -247,8 +280,16 @@ class PartWriter:
             (
                 *(int(series.ids[0]), int(series.ids[-1]), int(min_times.min()), int(max_times.max())),
                 *(at_page, len(page), checksum32(page), at_series, len(entities), checksum32(entities)),
+                *self._append_summary(held),
             )
         )
+
+    def _append_summary(self, held: EncodedBlocks) -> tuple[int, int, int]:
+        """Append what is known of a page's blocks, and return where it lies, its size and its checksum."""
+        if held.summary is None or held.rows < self._options.summary_rows * len(held.summary):
+            return 0, 0, 0
+        summary = held.summary.encode(self._run)
+        return self._sections.append(SUMMARY, summary), len(summary), checksum32(summary)
 
     def _append_chunks(self, chunks: Sequence[Sequence[Chunk]]) -> None:
         sections = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in self._columns)]
@@ -262,8 +303,8 @@ class PartWriter:
         Its files are durable on return; their names after `sync_path` of the table's directory. After an error
         nothing names what was written; it is garbage.
         """
-        for held in self._waiting:
-            self._append_page(held)
+        if self._waiting:
+            self._append_page(join_encoded(self._waiting))
         self._waiting = []
         stored = [StoredColumn(column, self._write_dictionary(column)) for column in self._columns]
         self._sections.append(META, Meta.from_entries(self._pages).encode())

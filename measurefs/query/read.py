@@ -1,238 +1,315 @@
-"""Reading rows from pinned snapshots: prune, read, leave out superseded rows, filter, order."""
+"""Reading rows from pinned snapshots: find the blocks, read them slice by slice, leave out superseded rows, order."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from measurefs.codec.types import ColumnType
-from measurefs.fs.errors import CorruptionError, NotExistError, ReadError, SchemaError
+from measurefs.fs.errors import CorruptionError, NotExistError, ReadError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import fetch, together
-from measurefs.part.part import Part, Scan
-from measurefs.part.rows import Rows, concat_rows, sort_rows
+from measurefs.part.part import TIME, VERSION, First, Mapper, Part, Scan, decode
+from measurefs.part.runs import Positions
 from measurefs.part.verify import file_damage
-from measurefs.query.where import Condition
+from measurefs.query.explain import Work
+from measurefs.query.gather import Gatherer
+from measurefs.query.layout import Layout
+from measurefs.query.names import TIME_TYPE
+from measurefs.query.ordering import time_order
+from measurefs.query.plan import Query
+from measurefs.query.pruning import Statistics
+from measurefs.query.slab import Slab, join, typed
+from measurefs.query.slices import Slice, TimeSlices, series_slices
 
-Order = Literal["time", "-time", "series"]
-ORDERS: tuple[Order, ...] = ("time", "-time", "series")
-OnCorrupt = Literal["error", "skip"]
-ON_CORRUPT: tuple[OnCorrupt, ...] = ("error", "skip")
-TIME = "time"
-VERSION = "version"
-TIME_TYPE = pa.timestamp("ns", tz="UTC")
-
-_WAVE_ROWS = 4_000_000
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Query:
-    """What is asked for, checked and in the form that reading needs.
-
-    Attributes
-    ----------
-    start, end : int
-        ``[start, end)``, nanoseconds since 1970-01-01 UTC.
-    condition : Condition
-    names : sequence of str
-        The columns of the result, in order.
-    order : str
-        ``"time"``, ``"-time"`` or ``"series"``.
-    limit : int or None
-    entity, columns : mapping
-        The measure's entity columns, and its tags and fields, with their types.
-
-    Raises
-    ------
-    SchemaError
-        The condition is an expression that names unknown columns, or is not true or false.
-    """
-
-    start: int
-    end: int
-    condition: Condition
-    names: Sequence[str]
-    order: Order
-    limit: int | None
-    entity: Mapping[str, ColumnType]
-    columns: Mapping[str, ColumnType]
-
-    def __post_init__(self) -> None:
-        if self.condition.expression is None:
-            return
-        try:
-            pa.Table.from_batches([], pa.schema(self._types())).filter(self.condition.expression)
-        except pa.ArrowException as error:
-            raise SchemaError(f"cannot use {self.condition.expression} as where: {error}") from error
-
-    def _types(self) -> dict[str, pa.DataType]:
-        """Return the types of all columns that there are."""
-        known = {TIME: TIME_TYPE, VERSION: pa.int64()}
-        return known | {name: kind.arrow for name, kind in (*self.entity.items(), *self.columns.items())}
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of the result."""
-        known = self._types()
-        return pa.schema([(name, known[name]) for name in self.names])
-
-    def needed(self) -> list[str]:
-        """Return the tags and fields to read."""
-        if self.condition.expression is not None:
-            return list(self.columns)
-        return [name for name in self.columns if name in self.names or name in self.condition.columns]
-
-
+Times = npt.NDArray[np.int64]
 Group = Sequence[Sequence[Part]]
 """The parts of the tables that cover one span of time, in order of arrival within each table."""
 
+_WAVE_ROWS = 4_000_000
+_FIRST_ROWS = 10_000
+_ROW_BYTES = 24
+_SLACK_ROWS = 1 << 17
 
-def read(
-    fs: FileSystem, groups: Sequence[Group], query: Query, skipped: list[CorruptionError] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yield the result's rows.
+
+class Reader:
+    """Reads the rows of one query.
 
     Parameters
     ----------
-    groups : sequence of groups of parts
-        For consecutive spans of time that do not overlap, the earliest first.
+    fs : FileSystem
     query : Query
+    run : callable
+        ``map``, or an executor's, to decode in parallel.
+    memory : int
+        Bytes of rows to hold at a time, roughly.
+    cache_bytes : int
+        Bytes that decoding may leave for the next query.
+    work : Work, optional
+        Counts what is done.
     skipped : list of CorruptionError, optional
         Go on without damaged parts, and add to it, once each, why they are left out.
-
-    Raises
-    ------
-    CorruptionError
-        A part is damaged, and that is not to be skipped.
     """
-    left = query.limit
-    for parts in _waves(groups, query):
-        if left == 0:
-            return
-        rows = _read_rows(fs, parts, query, skipped)
-        if rows is None:
-            continue
-        batch = _to_batch(_order(rows, query), query)
-        if query.condition.expression is not None:
-            batch = batch.filter(query.condition.expression)
-        batch = batch.select(list(query.names)).slice(0, left)
-        if left is not None:
-            left -= batch.num_rows
-        if batch.num_rows:
-            yield batch
 
+    def __init__(
+        self,
+        fs: FileSystem,
+        query: Query,
+        run: Mapper = map,
+        *,
+        memory: int,
+        cache_bytes: int,
+        work: Work | None = None,
+        skipped: list[CorruptionError] | None = None,
+    ) -> None:
+        self._query = query
+        self._work = work or Work()
+        self._gatherer = Gatherer(fs, query, run, self._work)
+        self._fs = fs
+        self._skipped = skipped
+        self._cache_bytes = cache_bytes
+        self._names = _names(query)
+        self._rows = max(memory // (_ROW_BYTES + 8 * len(query.names)), 1)
+        self._types = self._gatherer.types
 
-def _waves(groups: Sequence[Group], query: Query) -> Iterator[list[Part]]:
-    """Put spans of time together as long as their rows are few: each wave is read at once."""
-    if query.order == "-time":
-        groups = list(reversed(groups))
-    wave: list[Part] = []
-    for group in groups:
-        parts = [part for table in group for part in table]
-        rows = sum(part.rows for part in (*wave, *parts))
-        if wave and rows > _WAVE_ROWS and query.order != "series":
-            yield wave
-            wave = []
-        wave += parts
-    if wave:
-        yield wave
+    def batches(self, groups: Sequence[Group]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows.
 
+        Parameters
+        ----------
+        groups : sequence of groups of parts
+            For consecutive spans of time that do not overlap, the earliest first.
 
-def _read_rows(
-    fs: FileSystem, parts: Sequence[Part], query: Query, skipped: list[CorruptionError] | None
-) -> Rows | None:
-    """Read the rows of a wave; None if all of its parts are left out."""
-    names = query.needed()
-    scan = Scan(query.start, query.end, names, query.condition.series)
-    found = _read_parts(fs, parts, scan, skipped)
-    if not found:
-        return None
-    types = {name: query.columns[name].arrow for name in names}
-    rows = sort_rows(concat_rows(found, types))
-    keep = query.condition.rows(rows.columns, len(rows))
-    return rows if keep is None or keep.all() else rows.take(np.flatnonzero(keep))
-
-
-def _read_parts(
-    fs: FileSystem, parts: Sequence[Part], scan: Scan, skipped: list[CorruptionError] | None
-) -> list[Rows]:
-    """Read each part at once and whole, as far as it is wanted: there is never half of one in a result."""
-    try:
-        return list(fetch(fs, together(*(part.read(scan) for part in parts))))
-    except NotExistError as error:
-        if skipped is None:
-            raise NotExistError(
-                "query",
-                error.path,
-                "it is not there any more; if another process writes to the store, it has replaced and collected the "
-                "file since this one looked: call refresh() and query again (gc_grace says how long files stay), else "
-                "run 'measurefs verify'",
-            ) from error
-    except (CorruptionError, ReadError):
-        if skipped is None:
-            raise
-    found: list[Rows] = []
-    for part in parts:
+        Raises
+        ------
+        CorruptionError
+            A part is damaged, and that is not to be skipped.
+        """
+        skip, left = self._query.offset, self._query.limit
         try:
-            found.append(fetch(fs, part.read(scan)))
+            for parts in self._waves(groups):
+                if left == 0:
+                    return
+                for layout, slab in self._read(parts, None if left is None else skip + left):
+                    count = len(slab)
+                    kept = slab.slice(min(skip, count), count if left is None else min(count, skip + left))
+                    skip -= min(skip, count)
+                    if len(kept):
+                        self._work.rows += len(kept)
+                        yield self._to_batch(kept, layout)
+                    if left is not None:
+                        left -= len(kept)
+                        if left == 0:
+                            return
+        except NotExistError as error:
+            raise _needs_refresh(error) from error
+
+    def _waves(self, groups: Sequence[Group]) -> Iterator[list[Part]]:
+        """Put spans of time together as long as their rows are few: each wave is planned at once."""
+        query = self._query
+        if query.order == "-time":
+            groups = list(reversed(groups))
+        most = _WAVE_ROWS if query.most is None else min(_WAVE_ROWS, 4 * query.most)
+        wave: list[Part] = []
+        for group in groups:
+            parts = [part for table in group for part in table]
+            rows = sum(part.rows for part in (*wave, *parts))
+            if wave and rows > most and query.order != "series":
+                yield wave
+                wave, most = [], min(4 * most, _WAVE_ROWS)
+            wave += parts
+        if wave:
+            yield wave
+
+    def _read(self, parts: Sequence[Part], most: int | None) -> Iterator[tuple[Layout, Slab]]:
+        layout, chosen = self.layout(self._sound(parts), most)
+        if layout is not None:
+            read = self._in_series_order if self._query.order == "series" else self._in_time_order
+            for slab in read(layout, chosen, most):
+                yield layout, slab
+
+    def layout(self, parts: Sequence[Part], most: int | None = None) -> tuple[Layout | None, Positions]:
+        """Find the blocks of parts, and those of them that may hold wanted rows; None if there are none."""
+        query, always = self._query, self._query.condition.always
+        first = First(most, query.order) if most is not None and always and most <= _FIRST_ROWS else None
+        scan = Scan(query.start, query.end, self._names, query.condition.series, first)
+        found = self._gatherer.fetch(together(*(part.extents(scan) for part in parts)))
+        extents = [extent for each in found for extent in each]
+        if not extents:
+            return None, np.empty(0, np.int64)
+        layout = Layout(extents, query)
+        chosen = np.flatnonzero(self._possible(layout))
+        self._gatherer.keep = int(layout.rows.sum()) * len(self._names) * 8 <= self._cache_bytes // 2
+        self._work.parts_read += len({id(extent.part) for extent in extents})
+        self._work.blocks += len(layout.rows)
+        self._work.blocks_read += len(chosen)
+        return layout, chosen
+
+    def _possible(self, layout: Layout) -> npt.NDArray[np.bool_]:
+        """Return which blocks may hold wanted rows, as far as the index tells; a superseded row hides none."""
+        condition = self._query.condition
+        possible = np.ones(len(layout.rows), np.bool_)
+        if condition.always:
+            return possible
+        for number, extent in enumerate(layout.extents):
+            known = {name: extent.part.statistics(extent, name) for name in condition.columns}
+            statistics = {
+                name: Statistics.absent(self._query.columns[name], found.rows)
+                if found.kind is None
+                else Statistics(found.kind, *found[1:])
+                for name, found in known.items()
+                if found is not None
+            }
+            if statistics:
+                mine = layout.extent == number
+                possible[mine] = condition.possible(statistics)[layout.place[mine]]
+        return possible | layout.shared
+
+    def _in_series_order(self, layout: Layout, chosen: Positions, most: int | None) -> Iterator[Slab]:
+        start, end = self._query.start, self._query.end
+        for blocks in series_slices(layout, chosen, self._rows if most is None else min(self._rows, most)):
+            yield from self._slice(layout, Slice(blocks, start, end))
+
+    def _in_time_order(self, layout: Layout, chosen: Positions, most: int | None) -> Iterator[Slab]:
+        query = self._query
+        descending = query.order == "-time"
+        slices = TimeSlices(layout, chosen, query.start, query.end, descending=descending)
+        rows = self._rows if most is None else min(self._rows, most)
+        while most is None or most > 0:
+            taken = slices.take(rows, exactly=query.condition.always and most is not None and most <= rows)
+            if taken is None:
+                return
+            shorten = functools.partial(slices.shorten, rows=rows)
+            whole = self._joined(self._slice(layout, taken, shorten))
+            slices.advance()
+            order = time_order(whole.times, descending=descending)
+            whole = (
+                whole.slice(0, len(whole) if most is None else most)
+                if order is None
+                else whole.take(order[:most])
+            )
+            if len(whole):
+                yield whole
+            if most is not None:
+                most -= len(whole)
+                rows = min(4 * rows, self._rows)
+
+    def _slice(
+        self, layout: Layout, taken: Slice, shorten: Callable[[Slice, Times], Slice] | None = None
+    ) -> Iterator[Slab]:
+        """Yield the wanted rows of a slice in order of the layout, none of them superseded."""
+        shared = layout.shared[taken.blocks]
+        if not shared.any() and shorten is None and self._ordered(layout, taken.blocks):
+            for portion in self._gatherer.portions(layout, taken.blocks, self._names):
+                yield from self._gatherer.matching(layout, portion, self._names, taken.start, taken.end)
+            return
+        names = list(dict.fromkeys([*self._names, TIME])) if shared.any() else self._names
+        whole = taken
+        single, taken = self._gather(
+            layout, taken, taken.blocks[~shared], names, self._gatherer.matching, shorten
+        )
+        every = list(dict.fromkeys([*names, VERSION, *self._query.condition.columns]))
+        several, taken = self._gather(
+            layout, taken, taken.blocks[shared], every, self._gatherer.rows, shorten
+        )
+        if taken is not whole:
+            single = _within(single, taken)
+        if not several:
+            yield self._joined(single).in_order()
+            return
+        rows = join(several, {name: self._types[name] for name in every})
+        self._work.rows_sorted += len(rows)
+        rows = rows.newest(layout.ordinals[rows.blocks()], supersede=True)
+        if not self._query.condition.always:
+            rows = rows.filter(self._gatherer.judge(layout, rows))
+        rows = join([*single, rows], {name: self._types[name] for name in names})
+        yield rows.newest(layout.ordinals[rows.blocks()], supersede=False)
+
+    def _gather(
+        self,
+        layout: Layout,
+        taken: Slice,
+        blocks: Positions,
+        names: Sequence[str],
+        read: Callable[..., Iterator[Slab]],
+        shorten: Callable[[Slice, Times], Slice] | None,
+    ) -> tuple[list[Slab], Slice]:
+        """Read blocks, and shorten the slice as soon as it turns out to have far more rows than it should."""
+        slabs: list[Slab] = []
+        for portion in self._gatherer.portions(layout, blocks, names):
+            slabs += read(layout, portion, names, taken.start, taken.end)
+            if shorten is not None and sum(map(len, slabs)) > 2 * self._rows + _SLACK_ROWS:
+                taken = shorten(taken, np.concatenate([slab.times for slab in slabs]))
+                slabs = _within(slabs, taken)
+        return slabs, taken
+
+    def _ordered(self, layout: Layout, blocks: Positions) -> bool:
+        """Whether blocks lie in their extents as they do in the layout."""
+        extents = layout.extent[blocks]
+        return bool((extents[1:] >= extents[:-1]).all())
+
+    def _joined(self, slabs: Iterable[Slab]) -> Slab:
+        return join(list(slabs), {name: self._types[name] for name in self._names})
+
+    def _sound(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """Leave out damaged parts, if that is wanted: each as a whole, so it is read once before any row is given."""
+        if self._skipped is None:
+            return parts
+        return [part for part in parts if self._is_sound(part, self._skipped)]
+
+    def _is_sound(self, part: Part, skipped: list[CorruptionError]) -> bool:
+        query = self._query
+        names = [*self._names, *query.condition.columns, TIME, VERSION]
+        try:
+            extents = fetch(
+                self._fs, part.extents(Scan(query.start, query.end, names, query.condition.series))
+            )
+            for extent in extents:
+                decode([fetch(self._fs, part.load(extent, names, keep=False))], map)
         except (CorruptionError, NotExistError, ReadError) as error:
-            damage = error if isinstance(error, CorruptionError) else file_damage(fs, part)
+            damage = error if isinstance(error, CorruptionError) else file_damage(self._fs, part)
             if damage is None:
                 raise
             if str(damage) not in map(str, skipped):
                 skipped.append(damage)
-    return found
+            return False
+        return True
 
-
-def _order(rows: Rows, query: Query) -> Rows:
-    """Put rows, which come ordered by series and time, into the order asked for."""
-    if query.order == "time":
-        positions = np.argsort(rows.times, kind="stable")
-    elif query.order == "-time":
-        positions = np.argsort(~rows.times, kind="stable")
-    else:
-        listed = _listed_order(rows, query)
-        if listed is None:
-            return _head(rows, query)
-        positions = listed
-    if query.limit is not None and query.condition.expression is None:
-        positions = positions[: query.limit]
-    return rows.take(positions)
-
-
-def _head(rows: Rows, query: Query) -> Rows:
-    if query.limit is None or query.condition.expression is not None:
-        return rows
-    return rows.slice(0, min(query.limit, len(rows)))
-
-
-def _listed_order(rows: Rows, query: Query) -> npt.NDArray[np.int64] | None:
-    """Return the order in which the caller listed the series, None if they were not listed."""
-    listed = query.condition.listed()
-    if listed is None or len(query.entity) != 1:
-        return None
-    (entities,) = rows.series.entities.columns
-    places = np.asarray(pc.index_in(entities, value_set=listed).fill_null(len(listed)))
-    return np.argsort(places[rows.codes], kind="stable")
-
-
-def _to_batch(rows: Rows, query: Query) -> pa.RecordBatch:
-    """Turn rows into a batch with all columns that the result or an expression may want."""
-    arrays: dict[str, pa.Array] = {TIME: pa.array(rows.times).view(TIME_TYPE)}
-    everything = query.condition.expression is not None
-    codes = pa.array(rows.codes)
-    for name in query.entity:
-        if everything or name in query.names:
-            arrays[name] = rows.series.entities.column(name).take(codes)
-    for name, column in rows.columns.items():
-        if everything or name in query.names:
+    def _to_batch(self, slab: Slab, layout: Layout) -> pa.RecordBatch:
+        """Turn rows into a batch of the columns that the result has."""
+        arrays: dict[str, pa.Array] = {}
+        codes: pa.Array | None = None
+        for name in self._query.names:
+            if name in self._query.entity:
+                codes = pa.array(layout.codes[slab.blocks()]) if codes is None else codes
+                arrays[name] = layout.series.entities.column(name).take(codes)
+                continue
+            column = typed(slab, name, self._types[name])
+            if name == TIME:
+                column = column.view(TIME_TYPE)
             arrays[name] = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    if everything or VERSION in query.names:
-        arrays[VERSION] = pa.array(rows.versions)
-    return pa.record_batch(arrays)
+        return pa.record_batch(arrays)
+
+
+def _names(query: Query) -> list[str]:
+    """Return what to load of every row of the result."""
+    ordered = [TIME] if query.order != "series" or TIME in query.names else []
+    return [*ordered, *([VERSION] if VERSION in query.names else []), *query.stored]
+
+
+def _within(slabs: Sequence[Slab], taken: Slice) -> list[Slab]:
+    """Return the rows whose times are in a slice that was shortened."""
+    return [slab.filter((slab.times >= taken.start) & (slab.times < taken.end)) for slab in slabs]
+
+
+def _needs_refresh(error: NotExistError) -> NotExistError:
+    return NotExistError(
+        "query",
+        error.path,
+        "it is not there any more; if another process writes to the store, it has replaced and collected the "
+        "file since this one looked: call refresh() and query again (gc_grace says how long files stay), else "
+        "run 'measurefs verify'",
+    )

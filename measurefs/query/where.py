@@ -1,14 +1,13 @@
-"""Which rows are wanted: a condition on entity columns picks series, the rest is judged row by row.
+"""Which rows are wanted: conditions on time and entity columns pick spans and series, the rest is judged row by row.
 
 Rows are judged only after the superseded ones are gone: a row whose newer version does not match is not found
-by an older one that does.
+by an older one that does. A row's time and its series it shares with those that it supersedes.
 """
 
 from __future__ import annotations
 
-import difflib
-import itertools
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,127 +19,199 @@ from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.part.part import SeriesFilter
 from measurefs.part.series import Hash, entity_keys
+from measurefs.query.bounds import MAX_TIME, MIN_TIME
+from measurefs.query.lowering import lower
+from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
+from measurefs.query.operators import conditions
+from measurefs.query.predicates import Predicate
+from measurefs.query.pruning import Among, And, Bounds, Compare, Constant, Statistics
 
 Mask = npt.NDArray[np.bool_]
 Where: TypeAlias = "Mapping[str, Any] | pc.Expression | None"
+Kinds: TypeAlias = "Mapping[str, ColumnType]"
 _MAX_IDS = 10_000
 
 
 class Condition:
     """A ``where`` in the form a query uses.
 
+    Parameters
+    ----------
+    where : mapping, pyarrow.compute.Expression or None
+    entity, columns : mapping
+        The measure's entity columns, and its tags and fields, with their types.
+    hasher : callable
+        From an entity's key to its series' id.
+
     Attributes
     ----------
+    start, end : int
+        The times it leaves, ``[start, end)``, nanoseconds since 1970-01-01 UTC.
     series : SeriesFilter or None
-        The condition on entity columns; None if there is none.
-    columns : set of str
+        All of it that looks at entity columns only; None if nothing does.
+    columns : frozenset of str
         The tags and fields that `rows` looks at.
-    expression : pyarrow.compute.Expression or None
-        A condition in that form; it may look at any column.
+    keys : frozenset of str
+        Which of ``time``, ``version`` and the entity columns `rows` looks at.
+    always : bool
+        Whether time and series are all that it depends on: `rows` has nothing to judge.
+
+    Raises
+    ------
+    SchemaError
+        It names an unknown column, or compares a column with something of another type.
     """
 
-    def __init__(
-        self, where: Where, entity: Mapping[str, ColumnType], columns: Mapping[str, ColumnType], hasher: Hash
-    ) -> None:
-        self.expression: pc.Expression | None = where if isinstance(where, pc.Expression) else None
-        wanted: dict[str, pa.Array] = {}
-        if where is not None and self.expression is None:
-            wanted = _wanted(where, {**entity, **columns})
-        self._entities = {name: wanted[name] for name in entity if name in wanted}
-        self._rows = {name: values for name, values in wanted.items() if name not in entity}
-        self.columns = set(self._rows)
-        self.series = self._series_filter(entity, hasher) if self._entities else None
+    def __init__(self, where: Where, entity: Kinds, columns: Kinds, hasher: Hash) -> None:
+        self.start, self.end = MIN_TIME, MAX_TIME + 1
+        self._rows: list[Predicate] = []
+        series: list[Predicate] = []
+        for predicate in _predicates(where, entity, columns):
+            if predicate.bounds == Constant(True):
+                continue
+            names = predicate.types.keys()
+            if names and names <= entity.keys():
+                series.append(predicate)
+            elif names != {TIME} or not self._narrow(predicate.bounds):
+                self._rows.append(predicate)
+        used = {name for predicate in self._rows for name in predicate.types}
+        self.columns = frozenset(used & columns.keys())
+        self.keys = frozenset(used - columns.keys())
+        self.always = not self._rows
+        self.series = _series_filter(series, entity, hasher) if series else None
+        self._listed = _listed(series) if isinstance(where, Mapping) else None
 
     def listed(self) -> pa.Array | None:
         """Return the values of the only entity column in the order the caller listed them, None otherwise."""
-        return next(iter(self._entities.values())) if len(self._entities) == 1 else None
+        return self._listed
 
     def rows(self, columns: Mapping[str, pa.Array], count: int) -> Mask | None:
-        """Return which rows match, None if all do; a column that is not there is null in every row."""
+        """Return which rows match, None if all do.
+
+        Parameters
+        ----------
+        columns : mapping of str to pyarrow.Array
+            Those of `columns` and `keys`, times as timestamps or integers; strings may be dictionaries. One
+            that is not there is null in every row.
+        count : int
+            How many rows there are.
+
+        Raises
+        ------
+        SchemaError
+            An expression cannot be evaluated for these values.
+        """
+        times = columns.get(TIME)
+        if times is not None and times.type != TIME_TYPE:
+            columns = {**columns, TIME: times.view(TIME_TYPE)}
         mask: Mask | None = None
-        for name, values in self._rows.items():
-            column = columns.get(name)
-            found = np.full(count, bool(values.null_count)) if column is None else _is_in(column, values)
+        for predicate in self._rows:
+            found = predicate.mask(columns, count)
             mask = found if mask is None else mask & found
         return mask
 
-    def _series_filter(self, entity: Mapping[str, ColumnType], hasher: Hash) -> SeriesFilter:
-        def matches(entities: pa.RecordBatch) -> Mask:
-            masks = [_is_in(entities.column(name), values) for name, values in self._entities.items()]
-            return np.asarray(np.logical_and.reduce(masks))
+    def possible(self, statistics: Mapping[str, Statistics]) -> Mask:
+        """Return which chunks may hold rows that `rows` finds.
 
-        return SeriesFilter(matches, self._ids(entity, hasher))
+        Parameters
+        ----------
+        statistics : mapping
+            What is known of q chunks, by column; of number columns, and of those that the part does not have.
 
-    def _ids(self, entity: Mapping[str, ColumnType], hasher: Hash) -> npt.NDArray[np.uint64] | None:
-        """Return the ids of all entities that can match, if every entity column is given."""
-        if self._entities.keys() != entity.keys():
-            return None
-        lists = [self._entities[name].drop_null().to_pylist() for name in entity]
-        if np.prod([float(len(values)) for values in lists]) > _MAX_IDS:
-            return None
-        rows = list(itertools.product(*lists))
-        arrays = [
-            pa.array([row[place] for row in rows], kind.arrow) for place, kind in enumerate(entity.values())
-        ]
-        keys = entity_keys(pa.record_batch(arrays, names=list(entity)))
-        return np.unique(np.fromiter(map(hasher, keys), np.uint64, len(keys)))
+        Returns
+        -------
+        bool array, shape (q,)
+            Of shape () if there are no statistics.
+        """
+        shape = next((len(known.rows) for known in statistics.values()), ())
+        true = (
+            And([predicate.bounds for predicate in self._rows]).judge(statistics).true if self._rows else True
+        )
+        return np.array(np.broadcast_to(true, shape))
 
-
-def _is_in(column: pa.Array, values: pa.Array) -> Mask:
-    """Return which values of a column are among these; null is found only where null is among them."""
-    if pa.types.is_dictionary(column.type):
-        found = np.append(np.asarray(pc.is_in(column.dictionary, value_set=values)), bool(values.null_count))
-        codes = np.asarray(column.indices.fill_null(len(column.dictionary)))
-        return np.asarray(found[codes])
-    return np.asarray(pc.is_in(column, value_set=values))
+    def _narrow(self, bounds: Bounds) -> bool:
+        """Take the times that a condition leaves; return whether that is all it says."""
+        start, end, whole = _span(bounds)
+        self.start, self.end = max(self.start, start), min(self.end, end)
+        return whole
 
 
-def _wanted(where: Mapping[str, Any], known: Mapping[str, ColumnType]) -> dict[str, pa.Array]:
+def _predicates(where: Where, entity: Kinds, columns: Kinds) -> Iterable[Predicate]:
+    if where is None:
+        return ()
+    if isinstance(where, pc.Expression):
+        return lower(where, entity, columns)
     if not isinstance(where, Mapping):
         raise SchemaError(
             f"cannot use {where!r} as where: give a dict such as {{'host': 'a', 'region': ['x', 'y']}}, "
             "or a pyarrow.compute expression"
         )
+    known = {**entity, **columns, TIME: ColumnType.INT64, VERSION: ColumnType.INT64}
     check_names(where, known, "where")
-    return {name: _values(name, value, known[name]) for name, value in where.items()}
+    return [each for name, given in where.items() for each in conditions(name, known[name], given)]
 
 
-def _values(name: str, value: Any, kind: ColumnType) -> pa.Array:
-    if kind.element is not None:
-        raise SchemaError(f"cannot compare the list column {name!r} in where; use an expression")
-    many = isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray)
-    if isinstance(value, pa.Scalar):
-        value = value.as_py()
-    listed = value.to_pylist() if isinstance(value, pa.Array | pa.ChunkedArray) else value
-    try:
-        wanted = pa.array(list(listed) if many else [listed])
-        if kind is ColumnType.INT64 and pa.types.is_floating(wanted.type):
-            return wanted.cast(kind.arrow)  # 2.0 is 2, but 1.5 is refused instead of becoming 1
-        wanted = pa.array(wanted.to_pylist(), kind.arrow)
-        return _with_both_zeros(wanted) if kind is ColumnType.FLOAT64 else wanted
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise SchemaError(
-            f"cannot compare {name!r}, which is {kind.value}, with {value!r}: {error}"
-        ) from error
+def _span(bounds: Bounds) -> tuple[int, int, bool]:
+    """Return the times that a condition on time leaves, and whether it says nothing more."""
+    if isinstance(bounds, Compare) and bounds.operator != "!=":
+        value = int(bounds.value)
+        start = {"==": value, ">=": value, ">": value + 1}.get(bounds.operator, MIN_TIME)
+        end = {"==": value + 1, "<=": value + 1, "<": value}.get(bounds.operator, MAX_TIME + 1)
+        return start, end, True
+    if isinstance(bounds, Among) and bounds.values is not None:
+        values = bounds.values  # null may be among them, but no time is
+        if len(values) == 0:
+            return MAX_TIME + 1, MIN_TIME, True
+        start, end = int(values.min()), int(values.max()) + 1
+        return start, end, end - start == 1
+    return MIN_TIME, MAX_TIME + 1, False
 
 
-def _with_both_zeros(values: pa.Array) -> pa.Array:
-    """Let a zero find the zero of the other sign too: they are equal, though not to `is_in`."""
-    return pa.concat_arrays([values, pc.negate(values.filter(pc.equal(values, 0.0)))])
+def _listed(series: Sequence[Predicate]) -> pa.Array | None:
+    given = [predicate.values for predicate in series if predicate.values]
+    if len({name for values in given for name in values}) != 1:
+        return None
+    (listed,) = given[0].values()
+    return listed
 
 
-def check_names(names: Iterable[str], known: Collection[str], what: str, kind: str = "column") -> None:
-    """Raise `SchemaError`, suggesting the nearest name, unless all names are known.
+def _series_filter(predicates: Sequence[Predicate], entity: Kinds, hasher: Hash) -> SeriesFilter:
+    def matches(entities: pa.RecordBatch) -> Mask:
+        columns = dict(zip(entities.schema.names, entities.columns, strict=True))
+        mask = np.ones(len(entities), np.bool_)
+        for predicate in predicates:
+            mask &= predicate.mask(columns, len(entities))
+        return mask
 
-    Parameters
-    ----------
-    names, known : str
-        Names of columns, or of something else.
-    what, kind : str
-        Where the names were given, and what they name, for the message.
-    """
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise SchemaError(f"{what} names the unknown {kind} {name!r}; {hint}")
+    return SeriesFilter(matches, _ids(predicates, entity, hasher))
+
+
+def _ids(predicates: Sequence[Predicate], entity: Kinds, hasher: Hash) -> npt.NDArray[np.uint64] | None:
+    """Return the ids of all entities that can match, if the values of every entity column are given."""
+    given: dict[str, pa.Array] = {}
+    for predicate in predicates:
+        for name, values in (predicate.values or {}).items():
+            if name not in given or len(values) < len(given[name]):
+                given[name] = values
+    if len(given) < len(entity):
+        return None
+    if math.prod(len(values) for values in given.values()) > _MAX_IDS:
+        return None
+    lists = [_as_keys(given[name]) for name in entity]
+    entities = pa.RecordBatch.from_arrays(_every_pair(lists), list(entity))
+    return np.array(sorted(set(map(hasher, entity_keys(entities)))), np.uint64)
+
+
+def _as_keys(values: pa.Array) -> pa.Array:
+    """Return values, but null, with text as its bytes, which keys are made of: to view it as such is quicker."""
+    if values.null_count:
+        values = values.drop_null()
+    return values.view(pa.binary()) if pa.types.is_string(values.type) else values
+
+
+def _every_pair(lists: Sequence[pa.Array]) -> Sequence[pa.Array]:
+    """Return columns that hold each value of one list with each of the others."""
+    if len(lists) == 1:
+        return lists
+    places = np.meshgrid(*(np.arange(len(values)) for values in lists), indexing="ij")
+    return [values.take(pa.array(at.ravel())) for values, at in zip(lists, places, strict=True)]

@@ -175,7 +175,6 @@ class Flusher:
         schema = self.schema
         types = {column.name: column.type.arrow for column in schema.columns}
         rows = merge_rows([part.held for part in memory], types)
-        run = self._runtime.run
         metadata = write_part(
             self._fs,
             self._root,
@@ -185,11 +184,11 @@ class Flusher:
             schema.columns,
             self._options.part,
             self._encodings,
-            run,
+            self._runtime.run,
         )
         self._fs.sync_path(self._root)
         self.flushed_bytes += metadata.compressed_bytes
-        return FilePart(self._root, metadata, run)
+        return FilePart(self._root, metadata, self._runtime.cache)
 
     def _commit(self) -> None:
         with self._introducer.pin() as snapshot:

@@ -254,7 +254,7 @@ class Merger:
             raise
         self._fs.sync_path(self._root)
         self.merged_bytes += metadata.compressed_bytes
-        return FilePart(self._root, metadata, self._runtime.run)
+        return FilePart(self._root, metadata, self._runtime.cache)
 
     def _batches(
         self, writer: PartWriter, inputs: Sequence[FilePart], types: Mapping[str, Any], without: Scan | None

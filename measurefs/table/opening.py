@@ -82,7 +82,7 @@ def _begin(
     record = recovered.record
     for error in recovered.damaged:
         set_aside(fs, root, error)
-    introducer = Introducer(record.epoch if record else 0, file_parts(root, recovered, runtime.run))
+    introducer = Introducer(record.epoch if record else 0, file_parts(root, recovered, runtime))
     introducer.advance(first_epoch(floor + lock.token))
     outputs = Outputs(fs, root)
     flusher = Flusher(fs, root, lock, introducer, schema, options, runtime, record, outputs)

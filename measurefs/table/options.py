@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from measurefs.part.held import Cache
 from measurefs.part.series import Hash, xxh3
 from measurefs.part.writer import Mapper, PartOptions
 from measurefs.table.policy import MergeOptions
@@ -44,6 +45,10 @@ class TableOptions:
         How parts are written.
     merge : MergeOptions
         When and how parts are merged.
+    threads : int or None
+        Threads that encode and decode, for the whole process; None means one per core.
+    cache_bytes : int
+        Bytes of decoded columns and indexes that a database keeps for the next query.
     series_hash : callable
         From an entity's key (bytes) to its 64-bit id. Never change it for a table that has data.
     """
@@ -57,11 +62,15 @@ class TableOptions:
     gc_grace: float | None = None
     part: PartOptions = dataclasses.field(default_factory=PartOptions)
     merge: MergeOptions = dataclasses.field(default_factory=MergeOptions)
+    threads: int | None = None
+    cache_bytes: int = 128 * MIB
     series_hash: Hash = xxh3
 
     def __post_init__(self) -> None:
         if self.keep_snapshots < 1:
             raise ValueError(f"keep_snapshots must be at least 1, not {self.keep_snapshots}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, or None for one per core, not {self.threads}")
         if self.memory_limit < self.flush_bytes:
             raise ValueError("memory_limit must be at least flush_bytes, or writers would wait for ever")
 
@@ -88,6 +97,8 @@ class Runtime:
         ``map``, or an executor's, for encoding and decoding.
     run_io : callable
         The same, for opening, flushing and closing several tables; its threads wait for those of ``run``.
+    cache : Cache
+        For what queries decode.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -95,16 +106,26 @@ class Runtime:
     random: random.Random = dataclasses.field(default_factory=random.Random)
     run: Mapper[Any, Any] = map
     run_io: Mapper[Any, Any] = map
+    cache: Cache = dataclasses.field(default_factory=lambda: Cache(64 * MIB))
 
     @classmethod
-    def threaded(cls) -> Runtime:
+    def threaded(cls, options: TableOptions | None = None) -> Runtime:
         """Return one with threads that this process shares: one per core, and some that mostly wait."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return cls(run=_threads("measurefs", cores or 1), run_io=_threads("measurefs-io", _IO_THREADS))
+        options = options or TableOptions()
+        return cls(
+            run=_threads("measurefs", options.threads or _cores()),
+            run_io=_threads("measurefs-io", _IO_THREADS),
+            cache=Cache(options.cache_bytes),
+        )
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
 
 
 _IO_THREADS = 16
-_pools: dict[tuple[int, str], ThreadPoolExecutor] = {}
+_pools: dict[tuple[int, str, int], ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
 
 
@@ -120,12 +141,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def _threads(name: str, count: int) -> Mapper[Any, Any]:
-    """Return a ``map`` over a pool of so many threads, one pool a name and process (threads do not fork)."""
+    """Return a ``map`` over a pool of so many threads, shared in this process (threads do not fork)."""
     if count == 1:
         return map
 
     def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-        key = os.getpid(), name
+        key = os.getpid(), name, count
         with _pools_lock:
             if key not in _pools:
                 _pools[key] = ThreadPoolExecutor(count, thread_name_prefix=name)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from measurefs.fs.errors import ClosedError, CorruptionError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.process import ProcessGuard
 from measurefs.part.file_part import FilePart
-from measurefs.part.writer import Mapper
 from measurefs.table.history import Moment, look_back
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime
@@ -18,10 +16,10 @@ from measurefs.table.snapshot import Snapshot
 from measurefs.table.tagging import list_tags
 
 
-def file_parts(root: str, recovered: Recovered, run: Mapper[Any, Any]) -> list[FilePart]:
+def file_parts(root: str, recovered: Recovered, runtime: Runtime) -> list[FilePart]:
     """Return the parts of a snapshot."""
     parts = recovered.record.parts if recovered.record else []
-    return [FilePart(root, metadata, run) for metadata in parts]
+    return [FilePart(root, metadata, runtime.cache) for metadata in parts]
 
 
 class TableView:
@@ -48,7 +46,7 @@ class TableView:
     def _open_for_reading(self) -> Introducer:
         recovered = recover(self.fs, self.root, floor=self._floor)
         self.damaged = recovered.damaged
-        parts = file_parts(self.root, recovered, self._runtime.run)
+        parts = file_parts(self.root, recovered, self._runtime)
         return Introducer(recovered.record.epoch if recovered.record else 0, parts)
 
     @property
@@ -93,7 +91,7 @@ class TableView:
             if epoch == snapshot.epoch:
                 return False
             known = {part.id: part for part in snapshot.file_parts}
-        found = file_parts(self.root, recovered, self._runtime.run)
+        found = file_parts(self.root, recovered, self._runtime)
         parts = [known.get(part.id, part) for part in found]
         self._introducer.advance(epoch - 1)
         self._introducer.introduce(lambda *_: parts)
@@ -120,7 +118,7 @@ class TableView:
             past = look_back(self.fs, self.root, moment, whole=skipped is None, floor=self._floor)
             if skipped is not None:
                 skipped += past.damaged
-            parts = [FilePart(self.root, part, self._runtime.run) for part in past.parts]
+            parts = [FilePart(self.root, part, self._runtime.cache) for part in past.parts]
             return self._introducer.go_back(past.epoch, past.time, parts)
 
     def _nothing_going(self) -> contextlib.AbstractContextManager[None]:

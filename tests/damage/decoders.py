@@ -41,7 +41,9 @@ from measurefs.part.index import Meta, decode_page
 from measurefs.part.metadata import META, PRIMARY, SERIES, PartMetadata, Piece
 from measurefs.part.part import Scan
 from measurefs.part.sections import MAGIC, TRAILER
-from measurefs.part.selection import select, wanted_pages
+from measurefs.part.selection import blocks_of, chunk_table, wanted_pages
+from measurefs.part.summarise import summarise
+from measurefs.part.summary import Summary
 from measurefs.part.writer import column_sections
 from measurefs.table import Runtime
 from measurefs.table.epochs import part_id, snapshot_epoch
@@ -293,6 +295,7 @@ def _index(wide: _Wide) -> list[Decoder]:
         Decoder("list of pages", lambda data: _use_meta(wide, data), [meta], _mutated_bundle),
         Decoder("page", lambda data: _use_page(wide, data, entities), [page], _mutated_bundle),
         Decoder("entities", lambda data: _use_page(wide, page, data), [entities]),
+        Decoder("summary", _use_summary, [_summary().encode()], _mutated_summary),
     ]
 
 
@@ -317,17 +320,47 @@ def _use_meta(wide: _Wide, data: bytes) -> None:
         int(meta.primary_check[number]), int(meta.series_check[number])
 
 
+def _summary() -> Summary:
+    starts = np.arange(0, _COUNT + 1, _COUNT // 4)
+    columns = {name: summarise(column, starts) for name, (_, column) in _columns().items()}
+    return Summary(np.diff(starts), np.diff(starts), columns)
+
+
+def _use_summary(data: bytes) -> None:
+    """Do with a summary what a query does."""
+    kinds = {name: kind for name, (kind, _) in _columns().items()}
+    summary = Summary.decode(data, kinds, PATH)
+    for name, kind in kinds.items():
+        last = summary.last_row(name, kind, _DICTIONARY if kind is ColumnType.STRING else None)
+        last.take(pa.array(np.arange(len(last))))
+    summary.those(slice(1, 2))
+
+
+def _mutated_summary(valid: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
+    """Mutate the arrays of all blocks, or those of a column, or the whole."""
+    head, encoded = msgspec.msgpack.decode(valid, type=tuple[bytes, dict[str, bytes]])
+    chance = rng.random()
+    if chance < 0.3:
+        head = _mutated_bundle(head, [], rng)
+    elif chance < 0.9:
+        name = rng.choice(list(encoded))
+        encoded[name] = mutated(encoded[name], list(encoded.values()), rng)
+    else:
+        return mutated(valid, others, rng)
+    return msgspec.msgpack.encode((head, encoded))
+
+
 def _use_page(wide: _Wide, page: bytes, entities: bytes) -> None:
     """Do with a page what a part does until it reads chunks."""
     found = decode_page(page, entities, wide.metadata.entity, wide.section_numbers, PATH)
-    selection = select([found], Scan(*EVER, []))
+    Scan(*EVER, []).touches(blocks_of(found))
     sections = [
         "timestamps.bin",
         "timestamps.bin",
         *(stored.column.section for stored in wide.metadata.columns),
     ]
     part = FilePart(wide.root, wide.metadata)
-    next(fetch_chunks(selection.chunks, range(len(sections)), sections, part.locate))
+    next(fetch_chunks(chunk_table(found), range(len(sections)), sections, part.locate))
 
 
 # A whole part whose checksums are right.

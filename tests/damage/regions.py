@@ -12,7 +12,7 @@ from measurefs.fs import CorruptionError, FileSystem, join
 from measurefs.part.fetch import fetch
 from measurefs.part.file_part import FilePart, read_metadata
 from measurefs.part.index import Page
-from measurefs.part.metadata import META, METADATA, PRIMARY, SERIES, PartMetadata
+from measurefs.part.metadata import META, METADATA, PRIMARY, SERIES, SUMMARY, PartMetadata
 from measurefs.part.part import Scan, SeriesFilter
 from measurefs.table.recovery import recover
 from tests.damage.stores import Store
@@ -71,6 +71,8 @@ def _regions(fs: FileSystem, root: str, metadata: PartMetadata) -> Iterator[Regi
     for number, first in enumerate(ids):
         yield region(PRIMARY, meta.primary_offset[number], meta.primary_size[number], "page", first)
         yield region(SERIES, meta.series_offset[number], meta.series_size[number], "entities", first)
+        if meta.summary_size[number]:
+            yield region(SUMMARY, meta.summary_offset[number], meta.summary_size[number], "summary", first)
         page = fetch(fs, part.load_page(meta, number))
         for (block, column), offset in np.ndenumerate(page.offsets):
             series = _series_in(page, block)
@@ -105,11 +107,28 @@ def look(fs: FileSystem, store: Store, region: Region) -> object:
         if found != metadata:
             raise CorruptionError(region.path, "it says something else of itself than the snapshot does")
         return found
+    if region.what == "summary":
+        return _look_at_summary(fs, FilePart(store.focus, metadata), region)
     wanted = np.array([region.series], np.uint64)
     scan = Scan(
         *EVER, list(metadata.arrow_types()), SeriesFilter(lambda batch: np.ones(len(batch), np.bool_), wanted)
     )
     return listed(fetch(fs, FilePart(store.focus, metadata).read(scan)))
+
+
+def _look_at_summary(fs: FileSystem, part: FilePart, region: Region) -> object:
+    meta = fetch(fs, part.load_meta())
+    places = [
+        part.locate(SUMMARY, offset, 0)[1] if size else None
+        for offset, size in zip(meta.summary_offset, meta.summary_size, strict=True)
+    ]
+    summary = fetch(fs, part.load_summary(meta, places.index(region.start)))
+    assert summary is not None
+    return [
+        repr(getattr(known, field.name).tolist())
+        for known in summary.columns.values()
+        for field in dataclasses.fields(known)
+    ]
 
 
 @functools.cache

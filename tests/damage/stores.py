@@ -101,7 +101,7 @@ def kind_of(path: str) -> str:
 
 def options(compact_bytes: int, block_rows: int) -> TableOptions:
     """Nothing happens by itself."""
-    part = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes)
+    part = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes, summary_rows=64)
     return TableOptions(flush_interval=3600.0, gc_interval=3600.0, part=part)
 
 

@@ -82,6 +82,10 @@ class TestDeleting:
                 {"start": "2026-01-02", "where": {"host": "h0"}},
                 lambda time, host: time >= "2026-01-02" and host == "h0",
             ),
+            (
+                {"where": {"time": {">=": "2026-01-02", "<": "2026-01-03"}, "host": {"prefix": "h1"}}},
+                lambda time, host: time.startswith("2026-01-02") and host == "h1",
+            ),
             ({"start": "2030-01-01"}, lambda *_: False),
         ],
     )
@@ -137,6 +141,8 @@ class TestDeleting:
             ({}, "drop_measure"),
             ({"where": {"v": 1}}, "'v'.*host"),
             ({"where": {"hots": "a"}}, "did you mean 'host'"),
+            ({"where": {"version": 1}}, "cannot look at versions"),
+            ({"where": {"time": ["2026-01-01", "2026-01-03"]}}, "nor at single times"),
             ({"where": pc.field("host") == "a"}, "dict"),
             ({"start": "yesterday-ish"}, "ISO 8601"),
         ],
@@ -159,7 +165,7 @@ class TestDeleting:
 def test_a_reader_elsewhere_whose_files_were_collected_is_told_to_refresh(local_store: Store) -> None:
     with measurefs.open(local_store.url, options=OPTIONS) as writer:
         measure = fill(writer)
-        with measurefs.open(local_store.url, read_only=True) as reader:
+        with measurefs.open(local_store.url, read_only=True, options=TableOptions(cache_bytes=0)) as reader:
             before = reader.measure("cpu")
             assert keys(before) == EVERYTHING
             measure.compact()

@@ -61,7 +61,7 @@ class Recorder:
             gc_interval=1e9,
             gc_grace=0.0,
             keep_snapshots=keep_snapshots,
-            part=PartOptions(block_rows=block_rows, compact_bytes=compact_bytes),
+            part=PartOptions(block_rows=block_rows, compact_bytes=compact_bytes, summary_rows=64),
         )
         runtime = Runtime(
             monotonic=lambda: 0.0,

@@ -178,6 +178,34 @@ def _value(time: int, host: int) -> Row:
 
 
 @golden
+def summarised(store: Recorder) -> None:
+    """Blocks long enough for summaries, with nulls, a sum that fits no int64, and blocks that a merge has copied."""
+    with store.open(compact_bytes=0, block_rows=64) as db:
+        measure = store.create(
+            db,
+            "m",
+            entity=["host"],
+            tags={"zone": "string"},
+            fields={"value": "float64", "total": "int64", "up": "bool"},
+        )
+        for batch, hosts in enumerate((2, 1)):
+            store.write(
+                measure,
+                [
+                    _value(START + (64 * batch + step) * 10_000_000_000, host)
+                    | {
+                        "zone": f"z{host}",
+                        "total": 2**62 if host else step * 7,
+                        "up": None if batch else True,
+                    }
+                    for step in range(64)
+                    for host in range(hosts)
+                ],
+            )
+        measure.compact()
+
+
+@golden
 def torn(store: Recorder) -> None:
     """A newest snapshot that is cut short, where the one before it names the same parts."""
     _two_parts(store)

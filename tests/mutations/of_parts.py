@@ -20,6 +20,7 @@ FLIPS = "tests/part/test_part_damage.py::test_every_flip_in_every_section_is_fou
 DECODERS = "tests/damage/test_decoders.py"
 NEWER = "tests/golden/test_golden.py::TestNewer"
 CHECKING = "tests/part/test_part_verify.py"
+SUMMARIES = "tests/part/test_summary.py"
 
 _FORMAT = (
     Mutation(
@@ -106,6 +107,17 @@ _READING = (
         f"{FLIPS}[compact]",
     ),
     Mutation(
+        "summary-checksum-not-checked",
+        "What is known of blocks is not believed after it was changed.",
+        FILE_PART,
+        "            verify32(\n"
+        "                data, int(meta.summary_check[number]), wanted[0], wanted[1], "
+        '"what is known of its blocks"\n'
+        "            )\n",
+        "",
+        f"{SUMMARIES}::test_every_flip_is_found_where_it_is_read_and_by_checking",
+    ),
+    Mutation(
         "dictionary-checksum-not-checked",
         "A dictionary that was changed is not looked up.",
         FILE_PART,
@@ -134,8 +146,8 @@ _READING = (
         "index-rows-not-limited",
         "An index cannot claim more rows than a primary block has.",
         INDEX,
-        "    if np.bincount(block_primary, block_rows).max(initial=0) > MAX_BLOCK_ROWS:",
-        "    if np.bincount(block_primary, block_rows).max(initial=0) < 0:",
+        "    if primary_rows.max(initial=0) > MAX_BLOCK_ROWS:",
+        "    if primary_rows.max(initial=0) < 0:",
         f"{DECODERS}::TestTheIndex::test_more_rows_than_a_primary_block_has",
     ),
     Mutation(
@@ -215,6 +227,14 @@ _CHECKING = (
         "            if fault is not None:\n",
         "            if fault is not None and not part:\n",
         f"{CHECKING}::test_an_index_that_does_not_agree_with_the_rows_is_found",
+    ),
+    Mutation(
+        "verify-without-summaries",
+        "Verifying a part finds a summary that says something else than the rows.",
+        VERIFY,
+        "            fault = summary_fault(summary.columns[name], actual, page.block_rows)\n",
+        "            fault = None if actual else None\n",
+        f"{SUMMARIES}::test_a_summary_that_does_not_agree_with_the_rows_is_found[m2]",
     ),
     Mutation(
         "verify-takes-a-failing-store-for-damage",

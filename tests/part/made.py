@@ -133,7 +133,7 @@ def store(
     compact_bytes: int = COMPACT,
 ) -> PartMetadata:
     """Write rows, in any order, as one part."""
-    options = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes)
+    options = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes, summary_rows=64)
     ordered = sort_rows(rows)
     return write_part(
         fs, root, number, ordered, entity_types(rows), columns, options, Encodings(options.level)

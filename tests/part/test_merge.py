@@ -76,7 +76,7 @@ def merge_all(fs, parts, types=TYPES, memory=SMALL, **how) -> list[tuple]:
 
 def written(fs, parts, columns, number=99, *, block_rows=3, hasher=xxh3, **how):
     """Merge parts into one, and return it with how many primary blocks went over as they were."""
-    options = PartOptions(block_rows=block_rows, compact_bytes=WIDE)
+    options = PartOptions(block_rows=block_rows, compact_bytes=WIDE, summary_rows=64)
     writer = PartWriter(fs, "", number, parts[0].metadata.entity, columns, options, Encodings(4))
     for part in parts:
         fetch(fs, part.load_dictionaries(range(len(part.kinds))))

@@ -140,8 +140,9 @@ def test_scans_read_in_step_do_not_disturb_each_other(pages):
 
 def test_threads_decode_the_same(pages):
     for part in pages.parts:
-        threads = FilePart("", part.metadata, Runtime.threaded().run)
-        assert listed(read(pages.fs, threads)) == listed(pages.held.held)
+        scan = Scan(*EVER, [column.name for column in part.columns])
+        again = FilePart("", part.metadata)
+        assert listed(fetch(pages.fs, again.read(scan, Runtime.threaded().run))) == listed(pages.held.held)
 
 
 @kinds

@@ -10,10 +10,11 @@ from measurefs.codec.types import ColumnType
 from measurefs.fs import CountingFileSystem
 from measurefs.part.fetch import fetch, together
 from measurefs.part.file_part import FilePart
+from measurefs.part.held import Cache
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.part.series import xxh3
-from tests.part.made import ALL_TYPES, COMPACT, EVER, WIDE, make_rows, many_rows, only, read, store
+from tests.part.made import ALL_TYPES, COMPACT, EVER, WIDE, listed, make_rows, many_rows, only, read, store
 
 kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact", "wide"])
 
@@ -25,7 +26,7 @@ def counted():
 
 @kinds
 @pytest.mark.parametrize("block_rows", [4, 4096])
-def test_a_cold_read_takes_three_round_trips_and_a_warm_one_takes_one(counted, compact_bytes, block_rows):
+def test_a_cold_read_takes_three_round_trips_and_a_warm_one_none(counted, compact_bytes, block_rows):
     metadata = store(counted, many_rows(1000), ALL_TYPES, block_rows=block_rows, compact_bytes=compact_bytes)
     counted.reset()
     part = FilePart("", metadata)
@@ -34,7 +35,17 @@ def test_a_cold_read_takes_three_round_trips_and_a_warm_one_takes_one(counted, c
     assert counted.calls.total() == counted.calls["read_ranges"]
     counted.reset()
     assert len(read(counted, part)) == 1000
-    assert dict(counted.calls) == {"read_ranges": 1}
+    assert counted.calls.total() == 0
+
+
+@kinds
+def test_what_does_not_fit_the_cache_is_read_again(counted, compact_bytes):
+    metadata = store(counted, many_rows(1000), ALL_TYPES, compact_bytes=compact_bytes)
+    part = FilePart("", metadata, Cache(0))
+    first = read(counted, part)
+    counted.reset()
+    assert listed(read(counted, part)) == listed(first)
+    assert counted.calls["read_ranges"] == 2  # pages and chunks; the list of pages stays
 
 
 @kinds
@@ -83,7 +94,7 @@ def test_a_point_query_reads_little_of_a_large_part(counted, compact_bytes):
         compact_bytes=compact_bytes,
     )
     part = FilePart("", metadata)
-    read(counted, part, ["a"])
+    fetch(counted, part.blocks(Scan(*EVER, [])))
     counted.reset()
     found = read(counted, part, ["a"], start=30_100, end=30_110, series=only(30, hasher=xxh3))
     assert found.columns["a"].to_pylist() == noise[30_100:30_110]

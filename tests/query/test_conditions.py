@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ ROWS: list[dict[str, Any]] = [
     {"n": 0, "host": "a", "port": 1, "region": "x", "rack": 1, "raw": b"p", "usage": 0.0, "up": True},
     {"n": 1, "host": "a", "port": 2, "region": "y", "rack": 2, "raw": b"", "usage": -0.0, "up": False},
     {"n": 2, "host": "b", "port": 1, "region": "", "rack": -1, "raw": b"\0", "usage": NAN, "up": None},
-    {"n": 3, "host": "b", "port": 2, "region": None, "rack": None, "raw": None, "usage": None, "up": True},
+    {"n": 3, "host": "b", "port": 2, "region": None, "rack": None, "usage": None, "up": True, "labels": []},
     {
         "n": 4,
         "host": "",
@@ -30,6 +31,7 @@ ROWS: list[dict[str, Any]] = [
         "rack": 2**63 - 1,
         "usage": float("inf"),
         "up": True,
+        "labels": ["y", "z"],
     },
     {"n": 5, "host": "ü", "port": 0, "labels": ["x"], "usage": 1.5, "note": "x"},
 ]
@@ -141,6 +143,64 @@ def test_finds(measure: Measure, where: Any, expected: list[int]) -> None:
     assert len(values_of(measure, "host", where=where)) == len(expected), "columns that where needs are read"
 
 
+OPERATORS: list[tuple[Any, list[int]]] = [
+    # Lists.
+    ({"labels": "x"}, [5]),
+    ({"labels": ["x", "y"]}, [4, 5]),
+    ({"labels": [None, "x"]}, [0, 1, 2, 5]),
+    ({"labels": None}, [0, 1, 2]),
+    ({"labels": {"contains": "y"}}, [4]),
+    ({"labels": {"all": ["y", "z"]}}, [4]),
+    ({"labels": {"all": []}}, [3, 4, 5]),
+    ({"labels": {"null": False}}, [3, 4, 5]),
+    # Operators.
+    ({"host": {"==": "a"}}, [0, 1]),
+    ({"host": {"!=": "a"}}, [2, 3, 4, 5]),
+    ({"host": {">": "a"}, "port": {"<=": 1}}, [2, 5]),
+    ({"host": {"in": ["a", "ü"], "not_in": ["a"]}}, [5]),
+    ({"host": {"prefix": "b"}}, [2, 3]),
+    ({"host": {"regex": "^(a|b)$"}, "port": 2}, [1, 3]),
+    ({"host": re.compile("^[AB]$", re.IGNORECASE)}, [0, 1, 2, 3]),
+    ({"region": {"!=": "x"}}, [1, 2]),
+    ({"region": {"not_in": ["x", "y"]}}, [2]),
+    ({"region": {"not_in": []}}, [0, 1, 2, 4]),
+    ({"region": {"prefix": ""}}, [0, 1, 2, 4]),
+    ({"region": re.compile("x|y")}, [0, 1, 4]),
+    ({"region": {"null": True}}, [3, 5]),
+    ({"raw": {">=": b"p"}}, [0]),
+    ({"raw": {"regex": rb"^\x00"}}, [2]),
+    ({"rack": {">": 0, "<": 2**63 - 1}}, [0, 1]),
+    ({"rack": {">=": 2.0}}, [1, 4]),
+    ({"usage": {">": 0.5}}, [4, 5]),
+    ({"usage": {">=": 0, "<": 2}}, [0, 1, 5]),
+    ({"usage": {"!=": 1.5}}, [0, 1, 2, 4]),
+    ({"usage": {"==": -0.0}}, [0, 1]),
+    ({"usage": [0.0, 1.5]}, [0, 1, 5]),
+    ({"usage": {"not_in": [-0.0, NAN]}}, [4, 5]),
+    ({"usage": {"null": False}}, [0, 1, 2, 4, 5]),
+    ({"up": {"!=": True}}, [1]),
+    ({"up": {">": False}}, [0, 3, 4]),
+    # Time and version.
+    ({"time": {">=": DAY, "<": 2 * DAY}}, [2, 3]),
+    ({"time": DAY}, [2]),
+    ({"time": [0, 2 * DAY, 7]}, [0, 4]),
+    ({"time": {"!=": DAY}}, [0, 1, 3, 4, 5]),
+    ({"time": {">": "1970-01-02T12:00Z"}, "host": ["b", ""]}, [4]),
+    ({"version": {"<": 0}}, []),
+    # Expressions.
+    ((pc.field("host") == "a") | (pc.field("usage") == 1.5), [0, 1, 5]),
+    ((pc.field("time") < pa.scalar(DAY, pa.timestamp("ns", "UTC"))) & (pc.field("port") == 2), [1]),
+    (pc.hour(pc.field("time")) == 12, [1, 3, 5]),
+    (pc.field(0) == pa.scalar(DAY, pa.timestamp("ns", "UTC")), [2]),
+]
+
+
+def test_finds_by_operators(measure: Measure) -> None:
+    for where, expected in OPERATORS:
+        assert values_of(measure, "n", where=where) == expected, where
+        assert values_of(measure, "n", where=where, end=2 * DAY) == [n for n in expected if n < 4], where
+
+
 def test_finds_by_a_generator(measure: Measure) -> None:
     assert values_of(measure, "n", where={"host": (host for host in "ab")}) == [0, 1, 2, 3]
 
@@ -150,8 +210,8 @@ def test_finds_by_a_generator(measure: Measure) -> None:
     [
         ({"hots": "a"}, "where names the unknown column 'hots'; did you mean 'host'"),
         ({"zzz": "a"}, "unknown column 'zzz'; there are host, port, region"),
-        ({"time": 1}, "unknown column 'time'"),
-        ({"labels": "x"}, "list column 'labels'.*expression"),
+        ({"time": "soon"}, "cannot use 'soon' as a time in where"),
+        ({"labels": {"==": "x"}}, "cannot use '==' on 'labels', which is list<string>"),
         ({"port": "1"}, "cannot compare 'port', which is int64, with '1'"),
         ({"port": 1.5}, "cannot compare 'port', which is int64, with 1.5"),
         ({"rack": [1, 2.5]}, "cannot compare 'rack', which is int64"),

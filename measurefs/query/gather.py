@@ -1,0 +1,211 @@
+"""Reading some blocks of a layout: only the columns, chunks and rows that are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from measurefs.codec.widening import widened
+from measurefs.fs.filesystem import FileSystem
+from measurefs.part.fetch import Fetch, fetch, together
+from measurefs.part.part import TIME, VERSION, Loading, Mapper, decode, runs_of, take_runs
+from measurefs.part.runs import Positions
+from measurefs.query.explain import Work
+from measurefs.query.layout import Layout
+from measurefs.query.plan import Query
+from measurefs.query.slab import Slab
+
+T = TypeVar("T")
+Mask = npt.NDArray[np.bool_]
+Portion = Sequence[tuple[int, Positions]]
+"""Extents of a layout, and the blocks of each that are wanted."""
+
+Columns = Mapping[str, pa.Array]
+
+_PORTION_BYTES = 32 << 20
+_LEAST_ROWS = 1 << 18
+
+
+class Cut(NamedTuple):
+    """Some blocks of one extent, and the runs of rows that are wanted of them.
+
+    Attributes
+    ----------
+    extent : int
+        Of the layout.
+    blocks : int64 array, shape (r,)
+        Of the layout, increasing.
+    starts, stops : int64 array, shape (r,)
+        Rows, in the extent's arrays.
+    """
+
+    extent: int
+    blocks: Positions
+    starts: Positions
+    stops: Positions
+
+    def slab(self, columns: Columns) -> Slab:
+        """Return the rows."""
+        return Slab(self.blocks, self.stops - self.starts, take_runs(columns, self.starts, self.stops))
+
+    def those(self, blocks: Mask) -> Cut:
+        """Return some of the blocks."""
+        return Cut(self.extent, self.blocks[blocks], self.starts[blocks], self.stops[blocks])
+
+
+class Gatherer:
+    """Reads blocks for one query.
+
+    Parameters
+    ----------
+    fs : FileSystem
+    query : Query
+    run : callable
+        ``map``, or an executor's, to decode in parallel.
+    work : Work
+        Counts what is done.
+    keep : bool
+        Whether what is decoded may be kept for the next query.
+    """
+
+    def __init__(self, fs: FileSystem, query: Query, run: Mapper, work: Work, *, keep: bool = True) -> None:
+        self._fs = fs
+        self._query = query
+        self._run = run
+        self._work = work
+        self.keep = keep
+        kinds = {**query.entity, **query.columns}
+        self.types = {TIME: pa.int64(), VERSION: pa.int64()}
+        self.types |= {name: kind.arrow for name, kind in kinds.items()}
+
+    def fetch(self, reading: Fetch[T]) -> T:
+        """Run a reading, and count its requests."""
+        return fetch(self._fs, self._work.counting(reading))
+
+    def rows(
+        self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
+    ) -> Iterator[Slab]:
+        """Yield the rows of blocks, undecided which of them count.
+
+        Parameters
+        ----------
+        layout : Layout
+        portion : sequence of (int, int64 array)
+            See `portions`.
+        names : sequence of str
+            The columns to load.
+        start, end : int
+            Times, ``[start, end)``.
+        """
+        for cut, columns in self._load(layout, portion, names, start, end):
+            yield cut.slab(columns)
+
+    def matching(
+        self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
+    ) -> Iterator[Slab]:
+        """Yield the rows of blocks that the condition wants; no row of these may be superseded.
+
+        Where few rows are wanted, few chunks of the other columns are read.
+        """
+        condition = self._query.condition
+        if condition.always:
+            yield from self.rows(layout, portion, names, start, end)
+            return
+        judged = [*condition.columns, *condition.keys & {TIME, VERSION}]
+        later = [name for name in names if name not in judged]
+        found: list[Slab] = []
+        cuts: list[tuple[Cut, Mask]] = []
+        for cut, columns in self._load(layout, portion, judged, start, end):
+            slab = cut.slab(columns)
+            mask = self.judge(layout, slab)
+            if mask.any():
+                numbers = slab.run_numbers()
+                hit = np.bincount(numbers[mask], minlength=len(cut.blocks)) > 0
+                cuts.append((cut.those(hit), mask[hit[numbers]]))
+                found.append(slab.filter(mask))
+        rest: Sequence[Columns] = [{}] * len(cuts)
+        if later:
+            rest = self._decode([self._reading(layout, cut.extent, cut.blocks, later) for cut, _ in cuts])
+        for slab, (cut, mask), columns in zip(found, cuts, rest, strict=True):
+            yield Slab(slab.runs, slab.lengths, slab.columns | cut.slab(columns).filter(mask).columns)
+
+    def judge(self, layout: Layout, slab: Slab) -> Mask:
+        """Return which rows the condition wants."""
+        condition = self._query.condition
+        columns = {
+            name: column if name in (TIME, VERSION) else widened(column, self.types[name], name)
+            for name, column in slab.columns.items()
+        }
+        entities = condition.keys & set(self._query.entity)
+        if entities:
+            codes = pa.array(layout.codes[slab.blocks()])
+            columns |= {name: layout.series.entities.column(name).take(codes) for name in entities}
+        mask = condition.rows(columns, len(slab))
+        return np.ones(len(slab), np.bool_) if mask is None else mask
+
+    def portions(self, layout: Layout, chosen: Positions, names: Sequence[str]) -> Iterator[Portion]:
+        """Group blocks by extent, and these so that each group can be decoded at once.
+
+        Parameters
+        ----------
+        layout : Layout
+        chosen : int64 array
+            Blocks of it, increasing.
+        names : sequence of str
+            The columns to load of them.
+        """
+        most = max(_PORTION_BYTES // (8 * max(len(names), 1)), _LEAST_ROWS)
+        extents = layout.extent[chosen]
+        order = np.argsort(extents, kind="stable")
+        firsts = np.flatnonzero(np.diff(extents[order], prepend=-1))
+        portion: list[tuple[int, Positions]] = []
+        rows = 0
+        for blocks in np.split(chosen[order], firsts[1:]) if len(chosen) else ():
+            count = int(layout.rows[blocks].sum())
+            if portion and rows + count > most:
+                yield portion
+                portion, rows = [], 0
+            portion.append((int(layout.extent[blocks[0]]), blocks))
+            rows += count
+        if portion:
+            yield portion
+
+    def _load(
+        self,
+        layout: Layout,
+        portion: Portion,
+        names: Sequence[str],
+        start: int,
+        end: int,
+    ) -> Iterator[tuple[Cut, Columns]]:
+        """Load columns of whole blocks, and cut out the times that are wanted."""
+        readings = []
+        for number, blocks in portion:
+            partly = (layout.low[blocks] < start).any() or (layout.high[blocks] >= end).any()
+            needed = [TIME, *names] if partly and TIME not in names else names
+            readings.append(self._reading(layout, number, blocks, needed))
+        for (number, blocks), columns in zip(portion, self._decode(readings), strict=True):
+            starts, stops = runs_of(layout.extents[number], layout.place[blocks], columns, start, end)
+            yield (
+                Cut(number, blocks, starts, stops),
+                {name: columns[name] for name in names if name in columns},
+            )
+
+    def _decode(self, readings: Sequence[Fetch[Loading]]) -> list[Columns]:
+        loadings: list[Loading] = self.fetch(together(*readings))
+        self._work.chunks += sum(loading.chunks for loading in loadings)
+        return decode(loadings, self._run)
+
+    def _reading(
+        self, layout: Layout, number: int, blocks: Positions, names: Sequence[str]
+    ) -> Fetch[Loading]:
+        extent = layout.extents[number]
+        which = None
+        if len(blocks) < len(extent.starts):
+            which = np.zeros(len(extent.starts), np.bool_)
+            which[layout.place[blocks]] = True
+        return extent.part.load(extent, names, which, keep=self.keep)

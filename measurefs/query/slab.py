@@ -1,0 +1,130 @@
+"""Rows on their way to the result: columns, and which series each row belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from measurefs.codec.columns import values_of
+from measurefs.codec.widening import widened
+from measurefs.part.part import TIME, VERSION
+from measurefs.part.rows import concat_columns, gather, sorted_positions
+from measurefs.part.runs import Positions, positions_of
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Slab:
+    """Rows as runs: the rows of one run follow one another in a block, in order of time.
+
+    Attributes
+    ----------
+    runs : int64 array, shape (r,)
+        The block of the layout that each run is of.
+    lengths : int64 array, shape (r,)
+        Rows of each run.
+    columns : mapping of str to pyarrow.Array
+        As long as all runs together.
+    """
+
+    def __init__(self, runs: Positions, lengths: Positions, columns: Mapping[str, pa.Array]) -> None:
+        self.runs = runs
+        self.lengths = lengths
+        self.columns = dict(columns)
+
+    def __len__(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """The rows' times; they are loaded."""
+        return np.asarray(values_of(self.columns[TIME]))
+
+    def blocks(self) -> Positions:
+        """Return the block of each row."""
+        return np.repeat(self.runs, self.lengths)
+
+    def run_numbers(self) -> Positions:
+        """Return for each row which run it is of."""
+        return np.repeat(np.arange(len(self.runs)), self.lengths)
+
+    def take(self, positions: Positions) -> Slab:
+        """Return rows in another order, each a run of its own."""
+        columns = {name: gather(column, positions) for name, column in self.columns.items()}
+        return Slab(self.blocks()[positions], np.ones(len(positions), np.int64), columns)
+
+    def slice(self, start: int, stop: int) -> Slab:
+        """Return the rows from start up to stop."""
+        if start == 0 and stop >= len(self):
+            return self
+        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        ends = np.cumsum(self.lengths)
+        lengths = np.minimum(ends, stop) - np.maximum(ends - self.lengths, start)
+        kept = lengths > 0
+        return Slab(self.runs[kept], lengths[kept], columns)
+
+    def filter(self, keep: Mask | None) -> Slab:
+        """Return the rows to keep; all if there is no mask."""
+        if keep is None or keep.all():
+            return self
+        positions = np.flatnonzero(keep)
+        columns = {name: gather(column, positions) for name, column in self.columns.items()}
+        lengths = np.bincount(self.run_numbers()[positions], minlength=len(self.runs))
+        return Slab(self.runs[lengths > 0], lengths[lengths > 0], columns)
+
+    def in_order(self) -> Slab:
+        """Return the rows in order of the layout's blocks."""
+        if (self.runs[1:] >= self.runs[:-1]).all():
+            return self
+        order = np.argsort(self.runs, kind="stable")
+        starts = (np.cumsum(self.lengths) - self.lengths)[order]
+        positions = positions_of(starts, starts + self.lengths[order])
+        columns = {name: gather(column, positions) for name, column in self.columns.items()}
+        return Slab(self.runs[order], self.lengths[order], columns)
+
+    def newest(self, series: Positions, *, supersede: bool) -> Slab:
+        """Return the rows in order of (series, time).
+
+        Parameters
+        ----------
+        series : int64 array
+            The rank of each row's series.
+        supersede : bool
+            Whether rows may share a key: then the one of the highest version, of equal ones the last, is kept.
+        """
+        codes = series.astype(np.int32)
+        versions = values_of(self.columns[VERSION]) if supersede else np.zeros(len(codes), np.int64)
+        order = sorted_positions(codes, self.times, versions)
+        return self if order is None else self.take(order)
+
+
+def join(slabs: Sequence[Slab], types: Mapping[str, pa.DataType]) -> Slab:
+    """Put slabs end to end; where one lacks a column its rows are null there.
+
+    Parameters
+    ----------
+    slabs : sequence of Slab
+    types : mapping
+        The columns of the result.
+    """
+    columns = {
+        name: concat_columns([typed(slab, name, kind) for slab in slabs]) if slabs else pa.nulls(0, kind)
+        for name, kind in types.items()
+    }
+    if len(slabs) == 1:
+        return Slab(slabs[0].runs, slabs[0].lengths, columns)
+    none = np.empty(0, np.int64)
+    runs = np.concatenate([none, *(slab.runs for slab in slabs)])
+    lengths = np.concatenate([none, *(slab.lengths for slab in slabs)])
+    return Slab(runs, lengths, columns)
+
+
+def typed(slab: Slab, name: str, kind: pa.DataType) -> pa.Array:
+    """Return a column in the type that the result has; see `widened`."""
+    column = slab.columns.get(name)
+    if column is None:
+        return pa.nulls(len(slab), kind)
+    return widened(column, kind, name)
