@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from measurefs.database import reading, time_travel, writing
+from measurefs.database import writing
 from measurefs.database.batch import check_batch, shards_of_batch
-from measurefs.database.dropping import until_dropped
 from measurefs.database.inputs import to_table
-from measurefs.database.retention import expired_before
+from measurefs.database.questions import MeasureQuestions
 from measurefs.database.upkeep import MeasureUpkeep
-from measurefs.fs.errors import (
-    CorruptionError,
-    SchemaError,
-)
 from measurefs.part.series import SeriesEncoder
-from measurefs.query import ON_CORRUPT, TIME, OnCorrupt, Order, QueryResult, Reader, Where, Work
+from measurefs.query import TIME
 
 
-class Measure(MeasureUpkeep):
+class Measure(MeasureQuestions, MeasureUpkeep):
     """Rows of one shape; get it from `Database.measure` or `Database.create_measure`.
 
     A row has a time, an entity (which tells series apart), tags, fields, and a version. The entity and the time
@@ -119,96 +112,3 @@ class Measure(MeasureUpkeep):
         """
         self._check_writable()
         self._tables.flush()
-
-    def query(
-        self,
-        start: Any = None,
-        end: Any = None,
-        where: Where = None,
-        columns: Sequence[str] | None = None,
-        order: Order = "time",
-        limit: int | None = None,
-        as_of: Any = None,
-        on_corrupt: OnCorrupt = "error",
-    ) -> QueryResult:
-        """Find rows; they are read when the result is used, and are those of this moment, or of the past.
-
-        Parameters
-        ----------
-        start, end : datetime, str, int, numpy.datetime64, pandas.Timestamp or pyarrow scalar, optional
-            Times from start up to but without end. Strings are ISO 8601, integers nanoseconds since 1970; what has
-            no time zone is UTC.
-        where : dict or pyarrow.compute.Expression, optional
-            ``{"host": "a", "region": ["x", "y"]}``: each column equals the value, or one of several (None finds
-            nulls). Or an expression over any columns.
-        columns : sequence of str, optional
-            The columns of the result; default time, entity, tags and fields. ``version`` may be asked for.
-        order : {"time", "-time", "series"}
-            By time (rows of the same time by series), by time descending, or the rows of each series together
-            in order of time: the series in the order in which where lists them, else in one that is always the
-            same.
-        limit : int, optional
-            At most so many rows.
-        as_of : str, datetime, int or whatever start may be, optional
-            Rows as they were: at a tag (its name), or at a time (the last commit of each table up to then, by its
-            writer's clock), or at an epoch (an integer, of each table). Only what was committed counts. Except at a
-            tag a table goes back as far as its newest ``options.keep_snapshots`` commits, and what retention has
-            dropped since is gone. The `ttl` is judged as of then. Columns are today's: those added since are null.
-        on_corrupt : {"error", "skip"}
-            What to do about damaged files that the query needs: raise `CorruptionError`, or go on without and tell
-            in `QueryResult.skipped`. What is left out is always a whole part: the rows of one flush. A row in it that
-            had replaced an older one is missing, too, so that the older one may be found. Of a table
-            whose newest snapshot is damaged the newest that reads well serves; one that has none is left out.
-
-        Returns
-        -------
-        QueryResult
-
-        Raises
-        ------
-        SchemaError
-            A column is unknown (the message suggests the nearest), or a value or a bound cannot be understood; or
-            what was committed by ``as_of`` has been collected (the message says what there is).
-        CorruptionError
-            A table is damaged so that it does not open, unless that is to be skipped.
-        """
-        self._check_open()
-        if on_corrupt not in ON_CORRUPT:
-            raise SchemaError(f"on_corrupt must be one of {', '.join(ON_CORRUPT)}, not {on_corrupt!r}")
-        skipped: list[CorruptionError] | None = [] if on_corrupt == "skip" else None
-        past = None
-        if as_of is not None:
-            past = time_travel.understand(self._fs, self._root, self._tables, as_of, skipped)
-        now, hasher, schema = self._runtime.now(), self._options.series_hash, self.schema
-        since = expired_before(schema, now) if past is None else time_travel.since(schema, past, now)
-        query = reading.plan(schema, hasher, since, start, end, where, columns, order, limit)
-        if past is None:
-            places, snapshots = reading.pin(self._fs, self._tables, query, skipped, self._runtime)
-        else:
-            query, places, snapshots = time_travel.pin(
-                self._fs, self._tables, past, query, skipped, self._runtime
-            )
-
-        if self.schema is not schema:  # by now rows may be of other types than were planned with
-            for snapshot in snapshots:
-                snapshot.release()
-            return self.query(start, end, where, columns, order, limit, as_of, on_corrupt)
-
-        work = Work()
-
-        def batches(memory: int) -> Iterator[pa.RecordBatch]:
-            parts = [snapshot.parts_in(query.start, query.end) for snapshot in snapshots]
-            work.begin(snapshots, parts)
-            reader = Reader(
-                self._fs,
-                query,
-                self._runtime.run,
-                memory=memory,
-                cache_bytes=self._runtime.cache.limit,
-                work=work,
-                skipped=skipped,
-            )
-            found = reader.batches(reading.groups(places, parts))
-            return until_dropped(found, lambda: self._dropped, self.name)
-
-        return QueryResult(query.schema, batches, snapshots, work, skipped)

@@ -37,7 +37,7 @@ from measurefs.part.metadata import (
     StoredColumn,
     check_format,
 )
-from measurefs.part.part import ChunkStatistics, Extent, Loading, Part, Scan
+from measurefs.part.part import ChunkStatistics, Extent, Known, Loading, Part, Scan
 from measurefs.part.rows import Rows
 from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import Selection, blocks_of, chunk_table, wanted_pages
@@ -159,6 +159,17 @@ class FilePart(Part):
             return {name: held[column].array() for name, column in wanted.items()}
 
         return Loading(loaded, tasks, len(primary) * len(lacking))
+
+    def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
+        """Find out what is known of an extent's page; reads its summary."""
+        meta = yield from self.load_meta()
+        columns = [self._position[name] for name in names if name in self._position]
+        summary, _ = yield from together(
+            self.load_summary(meta, extent.number), self.load_dictionaries(columns)
+        )
+        dictionaries = {self.column_name(column): self.dictionary(column) for column in columns}
+        held = {name: values for name, values in dictionaries.items() if values is not None}
+        return Known(blocks_of(extent.page), summary, held)
 
     def statistics(self, extent: Extent, name: str) -> ChunkStatistics:
         """Return what the index says of a column's chunks."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
-from measurefs.part.part import TIME, VERSION, Blocks, Extent, Loading, Part, Scan
+from measurefs.part.part import TIME, VERSION, Blocks, Extent, Known, Loading, Part, Scan
 from measurefs.part.rows import Rows
 
 
@@ -68,6 +68,11 @@ class MemoryPart(Part):
         keys = {TIME: rows.times, VERSION: rows.versions}
         columns |= {name: pa.array(values) for name, values in keys.items() if name in names}
         return Loading(lambda: columns, [], 0)
+
+    def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
+        """Return its blocks: nothing more is known of them."""
+        yield from ()
+        return Known(self._laid_out[0], None, {})
 
     def empty_rows(self, names: Sequence[str]) -> Rows:
         """Return no rows, of the columns that it has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from measurefs.part.fetch import Fetch, together
 from measurefs.part.rows import Rows, concat_rows, gather
 from measurefs.part.runs import one_run, positions_of, trim
 from measurefs.part.series import SeriesTable, merge_series
+
+if TYPE_CHECKING:
+    from measurefs.part.summary import Summary
 
 TIME, VERSION = "time", "version"
 """The names under which `Part.load` gives times and versions; no tag or field is called so."""
@@ -181,6 +184,24 @@ class ChunkStatistics(NamedTuple):
     high: npt.NDArray[np.int64]
 
 
+class Known(NamedTuple):
+    """What is known of all blocks of a page without decoding them.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        b of them, in order: those of an extent of the page are at its `places`.
+    summary : Summary or None
+        Of the blocks.
+    dictionaries : mapping of str to pyarrow.Array
+        Of the columns that were asked for.
+    """
+
+    blocks: Blocks
+    summary: Summary | None
+    dictionaries: Mapping[str, pa.Array]
+
+
 class Loading:
     """Columns of an extent whose bytes have been read: they are there when all tasks were done.
 
@@ -268,6 +289,18 @@ class Part(abc.ABC):
         ------
         CorruptionError
             What was read is not what was written.
+        """
+
+    @abc.abstractmethod
+    def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
+        """Find out what is known of an extent's page without decoding it; reads the summary, if there is one.
+
+        Parameters
+        ----------
+        extent : Extent
+            One of this part.
+        names : sequence of str
+            Columns whose dictionaries are wanted.
         """
 
     def statistics(self, extent: Extent, name: str) -> ChunkStatistics | None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from measurefs.part.fetch import Fetch
-from measurefs.part.part import Part
 from measurefs.table.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -23,6 +22,8 @@ class Work:
         Tables and parts that were pinned, and parts of which something was looked at.
     blocks, blocks_read : int
         Blocks that the bounds and the series leave, and those of them that were read.
+    blocks_known : int
+        Blocks of which their summaries told all that was wanted.
     chunks : int
         Column chunks that were decoded; what is kept from an earlier query is not decoded again.
     requests, ranges, bytes : int
@@ -38,6 +39,7 @@ class Work:
     parts_read: int = 0
     blocks: int = 0
     blocks_read: int = 0
+    blocks_known: int = 0
     chunks: int = 0
     requests: int = 0
     ranges: int = 0
@@ -45,8 +47,8 @@ class Work:
     rows_sorted: int = 0
     rows: int = 0
 
-    def begin(self, snapshots: Sequence[Snapshot], parts: Sequence[Sequence[Part]]) -> None:
-        """Begin anew, with these tables and those of their parts that overlap the bounds."""
+    def begin(self, snapshots: Sequence[Snapshot]) -> None:
+        """Begin anew, with these tables."""
         for field in dataclasses.fields(self):
             setattr(self, field.name, 0)
         self.tables = len(snapshots)

@@ -101,7 +101,7 @@ class Gatherer:
         start, end : int
             Times, ``[start, end)``.
         """
-        for cut, columns in self._load(layout, portion, names, start, end):
+        for cut, columns in self.cuts(layout, portion, names, start, end):
             yield cut.slab(columns)
 
     def matching(
@@ -119,7 +119,7 @@ class Gatherer:
         later = [name for name in names if name not in judged]
         found: list[Slab] = []
         cuts: list[tuple[Cut, Mask]] = []
-        for cut, columns in self._load(layout, portion, judged, start, end):
+        for cut, columns in self.cuts(layout, portion, judged, start, end):
             slab = cut.slab(columns)
             mask = self.judge(layout, slab)
             if mask.any():
@@ -174,7 +174,7 @@ class Gatherer:
         if portion:
             yield portion
 
-    def _load(
+    def cuts(
         self,
         layout: Layout,
         portion: Portion,
@@ -182,7 +182,7 @@ class Gatherer:
         start: int,
         end: int,
     ) -> Iterator[tuple[Cut, Columns]]:
-        """Load columns of whole blocks, and cut out the times that are wanted."""
+        """Yield where the wanted rows of blocks are in the columns of their extents; parameters as for `rows`."""
         readings = []
         for number, blocks in portion:
             partly = (layout.low[blocks] < start).any() or (layout.high[blocks] >= end).any()

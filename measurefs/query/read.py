@@ -66,14 +66,14 @@ class Reader:
         skipped: list[CorruptionError] | None = None,
     ) -> None:
         self._query = query
-        self._work = work or Work()
-        self._gatherer = Gatherer(fs, query, run, self._work)
+        self.work = work or Work()
+        self.gatherer = Gatherer(fs, query, run, self.work)
         self._fs = fs
         self._skipped = skipped
         self._cache_bytes = cache_bytes
-        self._names = _names(query)
-        self._rows = max(memory // (_ROW_BYTES + 8 * len(query.names)), 1)
-        self._types = self._gatherer.types
+        self.names = _names(query)
+        self.slice_rows = max(memory // (_ROW_BYTES + 8 * len(query.names)), 1)
+        self.types = self.gatherer.types
 
     def batches(self, groups: Sequence[Group]) -> Iterator[pa.RecordBatch]:
         """Yield the rows.
@@ -90,7 +90,7 @@ class Reader:
         """
         skip, left = self._query.offset, self._query.limit
         try:
-            for parts in self._waves(groups):
+            for parts in self.waves(groups):
                 if left == 0:
                     return
                 for layout, slab in self._read(parts, None if left is None else skip + left):
@@ -98,8 +98,8 @@ class Reader:
                     kept = slab.slice(min(skip, count), count if left is None else min(count, skip + left))
                     skip -= min(skip, count)
                     if len(kept):
-                        self._work.rows += len(kept)
-                        yield self._to_batch(kept, layout)
+                        self.work.rows += len(kept)
+                        yield self.to_batch(kept, layout)
                     if left is not None:
                         left -= len(kept)
                         if left == 0:
@@ -107,8 +107,8 @@ class Reader:
         except NotExistError as error:
             raise _needs_refresh(error) from error
 
-    def _waves(self, groups: Sequence[Group]) -> Iterator[list[Part]]:
-        """Put spans of time together as long as their rows are few: each wave is planned at once."""
+    def waves(self, groups: Sequence[Group]) -> Iterator[list[Part]]:
+        """Put spans of time together as long as their rows are few; what is together is planned at once."""
         query = self._query
         if query.order == "-time":
             groups = list(reversed(groups))
@@ -125,7 +125,7 @@ class Reader:
             yield wave
 
     def _read(self, parts: Sequence[Part], most: int | None) -> Iterator[tuple[Layout, Slab]]:
-        layout, chosen = self.layout(self._sound(parts), most)
+        layout, chosen = self.layout(parts, most)
         if layout is not None:
             read = self._in_series_order if self._query.order == "series" else self._in_time_order
             for slab in read(layout, chosen, most):
@@ -135,17 +135,17 @@ class Reader:
         """Find the blocks of parts, and those of them that may hold wanted rows; None if there are none."""
         query, always = self._query, self._query.condition.always
         first = First(most, query.order) if most is not None and always and most <= _FIRST_ROWS else None
-        scan = Scan(query.start, query.end, self._names, query.condition.series, first)
-        found = self._gatherer.fetch(together(*(part.extents(scan) for part in parts)))
+        scan = Scan(query.start, query.end, self.names, query.condition.series, first)
+        found = self.gatherer.fetch(together(*(part.extents(scan) for part in self._sound(parts))))
         extents = [extent for each in found for extent in each]
         if not extents:
             return None, np.empty(0, np.int64)
         layout = Layout(extents, query)
         chosen = np.flatnonzero(self._possible(layout))
-        self._gatherer.keep = int(layout.rows.sum()) * len(self._names) * 8 <= self._cache_bytes // 2
-        self._work.parts_read += len({id(extent.part) for extent in extents})
-        self._work.blocks += len(layout.rows)
-        self._work.blocks_read += len(chosen)
+        self.gatherer.keep = int(layout.rows.sum()) * len(self.names) * 8 <= self._cache_bytes // 2
+        self.work.parts_read += len({id(extent.part) for extent in extents})
+        self.work.blocks += len(layout.rows)
+        self.work.blocks_read += len(chosen)
         return layout, chosen
 
     def _possible(self, layout: Layout) -> npt.NDArray[np.bool_]:
@@ -170,14 +170,16 @@ class Reader:
 
     def _in_series_order(self, layout: Layout, chosen: Positions, most: int | None) -> Iterator[Slab]:
         start, end = self._query.start, self._query.end
-        for blocks in series_slices(layout, chosen, self._rows if most is None else min(self._rows, most)):
+        for blocks in series_slices(
+            layout, chosen, self.slice_rows if most is None else min(self.slice_rows, most)
+        ):
             yield from self._slice(layout, Slice(blocks, start, end))
 
     def _in_time_order(self, layout: Layout, chosen: Positions, most: int | None) -> Iterator[Slab]:
         query = self._query
         descending = query.order == "-time"
         slices = TimeSlices(layout, chosen, query.start, query.end, descending=descending)
-        rows = self._rows if most is None else min(self._rows, most)
+        rows = self.slice_rows if most is None else min(self.slice_rows, most)
         while most is None or most > 0:
             taken = slices.take(rows, exactly=query.condition.always and most is not None and most <= rows)
             if taken is None:
@@ -195,7 +197,7 @@ class Reader:
                 yield whole
             if most is not None:
                 most -= len(whole)
-                rows = min(4 * rows, self._rows)
+                rows = min(4 * rows, self.slice_rows)
 
     def _slice(
         self, layout: Layout, taken: Slice, shorten: Callable[[Slice, Times], Slice] | None = None
@@ -203,30 +205,42 @@ class Reader:
         """Yield the wanted rows of a slice in order of the layout, none of them superseded."""
         shared = layout.shared[taken.blocks]
         if not shared.any() and shorten is None and self._ordered(layout, taken.blocks):
-            for portion in self._gatherer.portions(layout, taken.blocks, self._names):
-                yield from self._gatherer.matching(layout, portion, self._names, taken.start, taken.end)
+            for portion in self.gatherer.portions(layout, taken.blocks, self.names):
+                yield from self.gatherer.matching(layout, portion, self.names, taken.start, taken.end)
             return
-        names = list(dict.fromkeys([*self._names, TIME])) if shared.any() else self._names
+        names = list(dict.fromkeys([*self.names, TIME])) if shared.any() else self.names
         whole = taken
         single, taken = self._gather(
-            layout, taken, taken.blocks[~shared], names, self._gatherer.matching, shorten
+            layout, taken, taken.blocks[~shared], names, self.gatherer.matching, shorten
         )
         every = list(dict.fromkeys([*names, VERSION, *self._query.condition.columns]))
-        several, taken = self._gather(
-            layout, taken, taken.blocks[shared], every, self._gatherer.rows, shorten
-        )
+        several, taken = self._gather(layout, taken, taken.blocks[shared], every, self.gatherer.rows, shorten)
         if taken is not whole:
             single = _within(single, taken)
         if not several:
             yield self._joined(single).in_order()
             return
-        rows = join(several, {name: self._types[name] for name in every})
-        self._work.rows_sorted += len(rows)
-        rows = rows.newest(layout.ordinals[rows.blocks()], supersede=True)
-        if not self._query.condition.always:
-            rows = rows.filter(self._gatherer.judge(layout, rows))
-        rows = join([*single, rows], {name: self._types[name] for name in names})
-        yield rows.newest(layout.ordinals[rows.blocks()], supersede=False)
+        rows = join(
+            [*single, self._newest(layout, several, every)], {name: self.types[name] for name in names}
+        )
+        yield rows.sorted(layout.ordinals[rows.blocks()], supersede=False)
+
+    def newest(self, layout: Layout, blocks: Positions, names: Sequence[str]) -> Slab:
+        """Return the wanted rows of whole clusters, superseded ones left out, in order of series and time."""
+        query = self._query
+        every = list(dict.fromkeys([*names, TIME, VERSION, *query.condition.columns]))
+        slabs = [
+            slab
+            for portion in self.gatherer.portions(layout, blocks, every)
+            for slab in self.gatherer.rows(layout, portion, every, query.start, query.end)
+        ]
+        return self._newest(layout, slabs, every)
+
+    def _newest(self, layout: Layout, slabs: Sequence[Slab], names: Sequence[str]) -> Slab:
+        rows = join(slabs, {name: self.types[name] for name in names})
+        self.work.rows_sorted += len(rows)
+        rows = rows.sorted(layout.ordinals[rows.blocks()], supersede=True)
+        return rows if self._query.condition.always else rows.filter(self.gatherer.judge(layout, rows))
 
     def _gather(
         self,
@@ -239,9 +253,9 @@ class Reader:
     ) -> tuple[list[Slab], Slice]:
         """Read blocks, and shorten the slice as soon as it turns out to have far more rows than it should."""
         slabs: list[Slab] = []
-        for portion in self._gatherer.portions(layout, blocks, names):
+        for portion in self.gatherer.portions(layout, blocks, names):
             slabs += read(layout, portion, names, taken.start, taken.end)
-            if shorten is not None and sum(map(len, slabs)) > 2 * self._rows + _SLACK_ROWS:
+            if shorten is not None and sum(map(len, slabs)) > 2 * self.slice_rows + _SLACK_ROWS:
                 taken = shorten(taken, np.concatenate([slab.times for slab in slabs]))
                 slabs = _within(slabs, taken)
         return slabs, taken
@@ -252,7 +266,7 @@ class Reader:
         return bool((extents[1:] >= extents[:-1]).all())
 
     def _joined(self, slabs: Iterable[Slab]) -> Slab:
-        return join(list(slabs), {name: self._types[name] for name in self._names})
+        return join(list(slabs), {name: self.types[name] for name in self.names})
 
     def _sound(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Leave out damaged parts, if that is wanted: each as a whole, so it is read once before any row is given."""
@@ -262,7 +276,7 @@ class Reader:
 
     def _is_sound(self, part: Part, skipped: list[CorruptionError]) -> bool:
         query = self._query
-        names = [*self._names, *query.condition.columns, TIME, VERSION]
+        names = [*self.names, *query.condition.columns, TIME, VERSION]
         try:
             extents = fetch(
                 self._fs, part.extents(Scan(query.start, query.end, names, query.condition.series))
@@ -278,7 +292,7 @@ class Reader:
             return False
         return True
 
-    def _to_batch(self, slab: Slab, layout: Layout) -> pa.RecordBatch:
+    def to_batch(self, slab: Slab, layout: Layout) -> pa.RecordBatch:
         """Turn rows into a batch of the columns that the result has."""
         arrays: dict[str, pa.Array] = {}
         codes: pa.Array | None = None
@@ -287,7 +301,7 @@ class Reader:
                 codes = pa.array(layout.codes[slab.blocks()]) if codes is None else codes
                 arrays[name] = layout.series.entities.column(name).take(codes)
                 continue
-            column = typed(slab, name, self._types[name])
+            column = typed(slab, name, self.types[name])
             if name == TIME:
                 column = column.view(TIME_TYPE)
             arrays[name] = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column

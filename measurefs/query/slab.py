@@ -85,7 +85,7 @@ class Slab:
         columns = {name: gather(column, positions) for name, column in self.columns.items()}
         return Slab(self.runs[order], self.lengths[order], columns)
 
-    def newest(self, series: Positions, *, supersede: bool) -> Slab:
+    def sorted(self, series: Positions, *, supersede: bool) -> Slab:
         """Return the rows in order of (series, time).
 
         Parameters
