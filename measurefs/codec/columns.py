@@ -14,6 +14,7 @@ A null, an empty value and a missing column stay three different things.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,25 +181,47 @@ def _decode(data: bytes, rows: int, kind: ColumnType, dictionary: pa.Array | Non
     return column if valid is None else _spread(column, valid)
 
 
-def decode_numbers(data: bytes, out: npt.NDArray[Any], path: str) -> bool:
-    """Decode a chunk of int64 or float64 values without nulls straight into out; False if it has nulls."""
-    if data[:1] != b"\0":
-        return False
-    numbers.decode_into(data[1:], out, path)
-    return True
+def decode_numbers(
+    chunks: Sequence[bytes], out: npt.NDArray[Any], bounds: Sequence[tuple[int, int]], path: str
+) -> None:
+    """Decode chunks of int64 or float64 values without nulls straight into parts of an array.
+
+    Raises
+    ------
+    CorruptionError
+        One has nulls, or does not decode to that many values; see `numbers.decode_runs`.
+    """
+    numbers.decode_runs(_bodies(chunks, 0, path), out, bounds, path)
+
+
+def decode_codes(
+    chunks: Sequence[bytes],
+    out: npt.NDArray[np.int32],
+    bounds: Sequence[tuple[int, int]],
+    dictionary: pa.Array,
+    path: str,
+) -> None:
+    """Decode chunks of codes without nulls into parts of an array; raises as `decode_numbers`."""
+    first, last = bounds[0][0], bounds[-1][1]
+    codes = np.zeros(last - first, np.int64)
+    within = [(start - first, stop - first) for start, stop in bounds]
+    numbers.decode_runs(_bodies(chunks, _CODES, path), codes, within, path)
+    _check_codes(codes, dictionary, path)
+    for start, stop in bounds:
+        out[start:stop] = codes[start - first : stop - first]
+
+
+def _bodies(chunks: Sequence[bytes], flags: int, path: str) -> list[bytes]:
+    """Return what follows the flag byte, which says what the index says."""
+    head = bytes((flags,))
+    if any(chunk[:1] != head for chunk in chunks):
+        raise CorruptionError(path, "a chunk has nulls of which its index does not know")
+    return [chunk[1:] for chunk in chunks]
 
 
 def is_coded(data: bytes) -> bool:
     """Whether a chunk of strings holds codes, all of them (a chunk of nulls holds nothing)."""
     return bool(data) and bool(data[0] & _CODES)
-
-
-def decode_codes(data: bytes, out: npt.NDArray[np.int32], dictionary: pa.Array, path: str) -> bool:
-    """Decode a chunk of codes without nulls straight into out; False if it has nulls."""
-    if data[:1] != bytes((_CODES,)):
-        return False
-    out[:] = _codes(data[1:], len(out), dictionary, path)
-    return True
 
 
 def encode_dictionary(dictionary: pa.Array, encoding: NumberEncoding) -> bytes:
@@ -230,16 +253,15 @@ def _decode_numbers(body: bytes, count: int, kind: ColumnType, path: str) -> pa.
 
 
 def _decode_codes(body: bytes, count: int, dictionary: pa.Array, path: str) -> pa.Array:
-    codes = _codes(body, count, dictionary, path).astype(np.int32)
-    return pa.DictionaryArray.from_arrays(codes, dictionary, safe=False)
+    codes = np.empty(count, np.int64)
+    numbers.decode_into(body, codes, path)
+    _check_codes(codes, dictionary, path)
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), dictionary, safe=False)
 
 
-def _codes(body: bytes, count: int, dictionary: pa.Array, path: str) -> npt.NDArray[np.int64]:
-    out = np.empty(count, np.int64)
-    numbers.decode_into(body, out, path)
-    if count and not (out.min() >= 0 and out.max() < len(dictionary)):
+def _check_codes(codes: npt.NDArray[np.int64], dictionary: pa.Array, path: str) -> None:
+    if len(codes) and not (codes.min() >= 0 and codes.max() < len(dictionary)):
         raise CorruptionError(path, "a chunk of codes points outside its dictionary")
-    return out
 
 
 def _decode_bytes(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,9 @@ _SAMPLE = 2048
 _FEW = 64
 _WIDTHS: tuple[np.dtype[Any], ...] = (np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8"))
 _INTEGER_LIMITS = ((_WIDTHS[0], 2.0**15), (_WIDTHS[1], 2.0**31))
+_FLOAT_WIDTH = 3
 _HEADER = struct.Struct("<BBB")
+_CONSTANT_BYTE = bytes((_CONSTANT,))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,36 +131,68 @@ def _bits(ends: npt.NDArray[np.float64]) -> tuple[int, int]:
 
 
 def decode_into(data: bytes, out: Numbers, path: str) -> None:
-    """Decode a run into out, which has exactly its length and type.
+    """Decode a run into out, which has exactly its length and type; see `decode_runs`."""
+    decode_runs([data], out, [(0, len(out))], path)
+
+
+def decode_runs(
+    runs: Sequence[bytes], out: Numbers, bounds: Sequence[tuple[int, int]], path: str
+) -> None:
+    """Decode several runs into parts of an array; neighbours that are stored alike are converted together.
+
+    Parameters
+    ----------
+    runs : sequence of bytes
+        What `encode` gave.
+    out : int64 or float64 array
+        Of their type.
+    bounds : sequence of (int, int)
+        Where in it each belongs, increasing: its first position, and the one behind its last.
+    path : str
+        For errors.
 
     Raises
     ------
     CorruptionError
         The bytes do not decode to that many values.
     """
+    stored: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    scratch: dict[int, npt.NDArray[Any]] = {}
     try:
-        _decode_into(data, out, path)
+        first, last = bounds[0][0], bounds[-1][1]
+        for data, (start, stop) in zip(runs, bounds, strict=True):
+            if data[:1] == _CONSTANT_BYTE:
+                out.view(np.int64)[start:stop] = np.frombuffer(data, "<i8", 1, 1)
+                continue
+            _, width, decimals = _HEADER.unpack_from(data)
+            if out.dtype != np.float64 and (width == _FLOAT_WIDTH or decimals != _NO_DECIMALS):
+                raise CorruptionError(path, "a chunk holds floats instead of integers")
+            if _WIDTHS[width] == out.dtype and decimals == _NO_DECIMALS:
+                _decompress(data, out[start:stop], path)
+                continue
+            if width not in scratch:
+                scratch[width] = np.empty(last - first, _WIDTHS[width])
+            _decompress(data, scratch[width][start - first : stop - first], path)
+            spans = stored.setdefault((width, decimals), [])
+            if spans and spans[-1][1] == start:
+                spans[-1] = spans[-1][0], stop
+            else:
+                spans.append((start, stop))
     except (struct.error, ValueError, IndexError, RuntimeError, TypeError) as error:
         raise CorruptionError(path, f"a chunk of numbers cannot be read ({error})") from error
+    for (width, decimals), spans in stored.items():
+        for start, stop in spans:
+            values = scratch[width][start - first : stop - first]
+            if decimals == _NO_DECIMALS:
+                out[start:stop] = values
+            else:
+                np.divide(values, 10.0**decimals, out=out[start:stop])
 
 
-def _decode_into(data: bytes, out: Numbers, path: str) -> None:
-    if data[:1] == bytes((_CONSTANT,)):
-        out.view(np.int64)[:] = np.frombuffer(data, "<i8", 1, 1)
-        return
-    _, width, decimals = _HEADER.unpack_from(data)
-    stored = _WIDTHS[width]
-    if out.dtype != np.float64 and (stored == np.float64 or decimals != _NO_DECIMALS):
-        raise CorruptionError(path, "a chunk holds floats instead of integers")
-    direct = stored == out.dtype and decimals == _NO_DECIMALS
-    target = out if direct else np.empty(len(out), stored)
+def _decompress(data: bytes, target: npt.NDArray[Any], path: str) -> None:
     progress = standalone.simple_decompress_into(data[_HEADER.size :], target)
-    if progress.n_processed != len(out):
-        raise CorruptionError(path, f"a chunk holds {progress.n_processed} values instead of {len(out)}")
-    if decimals != _NO_DECIMALS:
-        np.divide(target, 10.0**decimals, out=out)
-    elif not direct:
-        out[:] = target
+    if progress.n_processed != len(target):
+        raise CorruptionError(path, f"a chunk holds {progress.n_processed} values instead of {len(target)}")
 
 
 def _pack(values: npt.NDArray[Any], config: ChunkConfig, decimals: int) -> bytes:

@@ -19,7 +19,7 @@ from measurefs.part.fetch import Fetch, Range
 from measurefs.part.held import HeldColumn
 from measurefs.part.writer import Mapper
 
-_GAP = 32 << 10
+_GAP = 4 << 10
 _CHUNKS_PER_TASK = 64
 
 Locate = Callable[[str, int, int], Range]
@@ -173,8 +173,8 @@ def fill(
     def decode(first: int, stop: int) -> None:
         decoded = False
         try:
-            for number, place in zip(numbers[first:stop].tolist(), missing[first:stop].tolist(), strict=True):
-                held.decode(place, chunks.verified(number), chunks.path, int(chunks.offsets[number]))
+            data = [chunks.verified(number) for number in numbers[first:stop].tolist()]
+            held.decode(missing[first:stop], data, chunks.path)
             decoded = True
         finally:
             held.done(missing[first:stop], decoded=decoded)

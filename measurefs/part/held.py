@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from measurefs.codec import columns as codec
 from measurefs.codec.types import ColumnType
-from measurefs.fs.errors import CorruptionError
 from measurefs.part.rows import concat_columns
 
 _PLAIN = {
@@ -92,29 +91,27 @@ class HeldColumn:
             found.have[place] = True
         return found
 
-    def decode(self, place: int, data: bytes, path: str, offset: int) -> None:
-        """Decode the chunk of a primary block that was claimed.
+    def decode(self, places: npt.NDArray[np.int64], chunks: Sequence[bytes], path: str) -> None:
+        """Decode the chunks of primary blocks that were claimed; they are increasing.
 
         Raises
         ------
         CorruptionError
             The bytes are not what was written.
         """
-        start, stop = self.starts[place : place + 2].tolist()
+        bounds = list(zip(self.starts[places].tolist(), self.starts[places + 1].tolist(), strict=True))
         if self.values is None:
-            self.pieces[place] = codec.decode(data, stop - start, self.kind, self.dictionary, path)
-            return
-        out = self.values[start:stop]
-        if self.coded:
-            known = codec.decode_codes(data, out, self.dictionary, path)
+            for place, data, (start, stop) in zip(places.tolist(), chunks, bounds, strict=True):
+                self.pieces[place] = codec.decode(data, stop - start, self.kind, self.dictionary, path)
+        elif self.coded:
+            codec.decode_codes(chunks, self.values, bounds, self.dictionary, path)
         elif self.kind is ColumnType.BOOL:
-            bits = np.empty(stop - start, np.int64)
-            known = codec.decode_numbers(data, bits, path)
-            out[:] = bits
+            bits = np.zeros(len(self.values), np.int64)
+            codec.decode_numbers(chunks, bits, bounds, path)
+            for start, stop in bounds:
+                self.values[start:stop] = bits[start:stop]
         else:
-            known = codec.decode_numbers(data, out, path)
-        if not known:
-            raise CorruptionError(path, "a chunk has nulls of which its index does not know", offset)
+            codec.decode_numbers(chunks, self.values, bounds, path)
 
     def claim(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
         """Return those of some primary blocks that the caller is to decode now; None if somebody else is at it."""

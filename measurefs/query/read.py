@@ -142,7 +142,7 @@ class Reader:
             return None, np.empty(0, np.int64)
         layout = Layout(extents, query)
         chosen = np.flatnonzero(self._possible(layout))
-        self.gatherer.keep = int(layout.rows.sum()) * len(self.names) * 8 <= self._cache_bytes // 2
+        self.gatherer.keep = int(layout.rows.sum()) * len(self.names) * 8 <= self._cache_bytes * 3 // 4
         self.work.parts_read += len({id(extent.part) for extent in extents})
         self.work.blocks += len(layout.rows)
         self.work.blocks_read += len(chosen)

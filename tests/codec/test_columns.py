@@ -96,13 +96,19 @@ def test_null_lists_over_values_do_not_keep_them():
     assert back.to_pylist() == [[1, 2], None, [5]]
 
 
-@pytest.mark.parametrize("nulls", [False, True])
-def test_numbers_are_decoded_in_place_only_without_nulls(nulls):
-    column = pa.array([1.5, None if nulls else 2.5, 3.5])
-    out = np.zeros(3)
-    chunk = columns.encode(column, numbers.default_encoding(4))
-    assert columns.decode_numbers(chunk.data, out, "file") is not nulls
-    assert out.tolist() == ([0, 0, 0] if nulls else [1.5, 2.5, 3.5])
+def test_chunks_of_numbers_without_nulls_are_decoded_into_their_places():
+    chunks = [[1.5, 2.5], [7.0], [0.1, 1e300, float("inf")], [8.25], [9.5, 9.75]]
+    encoded = [columns.encode(pa.array(chunk), numbers.choose(np.array(chunk), 4)).data for chunk in chunks]
+    out = np.zeros(12)
+    bounds = [(0, 2), (2, 3), (4, 7), (8, 9), (9, 11)]
+    columns.decode_numbers(encoded, out, bounds, "file")
+    assert out.tolist() == [1.5, 2.5, 7.0, 0, 0.1, 1e300, float("inf"), 0, 8.25, 9.5, 9.75, 0]
+
+
+def test_a_chunk_with_nulls_is_not_decoded_as_one_without():
+    chunk = columns.encode(pa.array([1.5, None, 3.5]), numbers.default_encoding(4))
+    with pytest.raises(CorruptionError, match="nulls"):
+        columns.decode_numbers([chunk.data], np.zeros(3), [(0, 3)], "file")
 
 
 def test_codes_without_their_dictionary_are_corruption():

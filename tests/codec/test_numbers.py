@@ -25,8 +25,8 @@ def round_trip(column: pa.Array, encoding: numbers.NumberEncoding) -> columns.Ch
     back = columns.decode(chunk.data, len(column), kind_of(column), None, "file")
     assert values(back) == values(column)
     out = np.empty(len(column), np.float64 if column.type == pa.float64() else np.int64)
-    assert columns.decode_numbers(chunk.data, out, "file") == (column.null_count == 0)
     if column.null_count == 0:
+        columns.decode_numbers([chunk.data], out, [(0, len(column))], "file")
         assert values(pa.array(out)) == values(column)
     return chunk
 

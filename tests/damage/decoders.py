@@ -256,7 +256,7 @@ def _values() -> list[Decoder]:
         ),
         Decoder(
             "plain numbers",
-            lambda data: columns.decode_numbers(data, np.empty(_COUNT, np.int64), PATH),
+            lambda data: columns.decode_numbers([data], np.empty(_COUNT, np.int64), [(0, _COUNT)], PATH),
             encoded,
         ),
         Decoder(

@@ -48,7 +48,8 @@ def test_a_run_of_numbers_that_is_none(data: bytes) -> None:
 
 
 def test_an_empty_chunk_of_numbers_is_not_taken_for_one() -> None:
-    assert columns.decode_numbers(b"", np.empty(3, np.int64), PATH) is False
+    with pytest.raises(CorruptionError, match=PATH):
+        columns.decode_numbers([b""], np.empty(3, np.int64), [(0, 3)], PATH)
 
 
 def test_a_frame_that_claims_more_than_it_can_hold_is_not_decompressed() -> None:
