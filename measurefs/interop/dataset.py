@@ -13,7 +13,7 @@ from measurefs.database import Measure
 from measurefs.fs.errors import SchemaError
 from measurefs.interop.microseconds import MICROSECONDS, split
 from measurefs.query import TIME, TIME_TYPE, OnCorrupt, Order, QueryResult
-from measurefs.query.expressions import Form, columns_of
+from measurefs.query.conditions.expressions import Form, columns_of
 
 TimeUnit: TypeAlias = Literal["ns", "us"]
 Columns: TypeAlias = "Sequence[str] | Mapping[str, pc.Expression] | None"

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from measurefs.query.expressions import AND, OR, Call, Field, Form, Literal, Node, columns_of, operands
+from measurefs.query.conditions.expressions import (
+    AND,
+    OR,
+    Call,
+    Field,
+    Form,
+    Literal,
+    Node,
+    columns_of,
+    operands,
+)
 from measurefs.query.names import TIME, TIME_TYPE
 
 MICROSECONDS = pa.timestamp("us", tz="UTC")

@@ -1,18 +1,18 @@
 """Queries: bounds and conditions, reading from pinned snapshots, results."""
 
-from measurefs.query.aggregates import Aggregation
+from measurefs.query.aggregation.aggregates import Aggregation
+from measurefs.query.aggregation.buckets import Every
+from measurefs.query.aggregation.filling import Fill
+from measurefs.query.aggregation.functions import Values
 from measurefs.query.bounds import MAX_TIME, MIN_TIME, to_nanoseconds
-from measurefs.query.buckets import Every
+from measurefs.query.conditions.where import Condition, Where
 from measurefs.query.explain import Work
-from measurefs.query.filling import Fill
-from measurefs.query.functions import Values
 from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
 from measurefs.query.newest import Newest
 from measurefs.query.plan import ON_CORRUPT, ORDERS, OnCorrupt, Order, Query
 from measurefs.query.read import Group, Reader
 from measurefs.query.reduce import Reducer
 from measurefs.query.result import QueryResult
-from measurefs.query.where import Condition, Where
 
 __all__ = [
     "MAX_TIME",

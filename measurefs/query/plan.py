@@ -9,8 +9,8 @@ from typing import Literal
 import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
+from measurefs.query.conditions.where import Condition
 from measurefs.query.names import TIME, TIME_TYPE, VERSION
-from measurefs.query.where import Condition
 
 Order = Literal["time", "-time", "series"]
 ORDERS: tuple[Order, ...] = ("time", "-time", "series")

@@ -15,13 +15,13 @@ from measurefs.part.fetch import fetch, together
 from measurefs.part.part import TIME, VERSION, First, Mapper, Part, Scan, decode
 from measurefs.part.runs import Positions
 from measurefs.part.verify import file_damage
+from measurefs.query.conditions.pruning import Statistics
 from measurefs.query.explain import Work
 from measurefs.query.gather import Gatherer
 from measurefs.query.layout import Layout
 from measurefs.query.names import TIME_TYPE
 from measurefs.query.ordering import time_order
 from measurefs.query.plan import Query
-from measurefs.query.pruning import Statistics
 from measurefs.query.slab import Slab, join, typed
 from measurefs.query.slices import Slice, TimeSlices, series_slices
 

@@ -15,7 +15,7 @@ from measurefs.part.part import TIME, Known
 from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable
 from measurefs.part.summary import ColumnSummary
-from measurefs.query.aggregates import Accumulation, Aggregation
+from measurefs.query.aggregation.aggregates import Accumulation, Aggregation
 from measurefs.query.gather import Cut
 from measurefs.query.layout import Layout
 from measurefs.query.plan import Query

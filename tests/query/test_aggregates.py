@@ -15,7 +15,7 @@ import pytest
 from measurefs import SchemaError
 from measurefs.codec.types import ColumnType
 from measurefs.part.series import xxh3
-from measurefs.query.aggregates import Aggregation
+from measurefs.query.aggregation.aggregates import Aggregation
 from tests.query.aggregate_model import FUNCTIONS_OF, BeyondInt64Error, aggregate, assert_same, series_place
 from tests.query.stretches import ENTITY, FIELDS, TAGS, Piece, Row, piece_of, random_rows
 

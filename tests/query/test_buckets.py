@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from measurefs import SchemaError
+from measurefs.query.aggregation.buckets import Buckets, parse_buckets
+from measurefs.query.aggregation.cutting import Cut, cut_at, cut_at_buckets
 from measurefs.query.bounds import MAX_TIME, MIN_TIME
-from measurefs.query.buckets import Buckets, parse_buckets
-from measurefs.query.cutting import Cut, cut_at, cut_at_buckets
 
 SECOND = 10**9
 HOUR = 3600 * SECOND

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from measurefs import SchemaError
-from measurefs.query.aggregates import Aggregation
+from measurefs.query.aggregation.aggregates import Aggregation
 from tests.query.stretches import ENTITY, FIELDS, TAGS, Row, piece_of, random_rows
 
 SECOND = 10**9

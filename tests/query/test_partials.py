@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from measurefs.query.groups import Grouping, dense, encoded, mixed, ranked, sorted_by_code
-from measurefs.query.partials import Deviations, FloatSums, Greatest, IntSums, Least
-from measurefs.query.quantiles import Bins, Sample
-from measurefs.query.run_values import RunValues
-from measurefs.query.sorting import order_of
-from measurefs.query.vectors import Vector
+from measurefs.query.aggregation.groups import Grouping, dense, encoded, mixed, ranked, sorted_by_code
+from measurefs.query.aggregation.partials import Deviations, FloatSums, Greatest, IntSums, Least
+from measurefs.query.aggregation.quantiles import Bins, Sample
+from measurefs.query.aggregation.run_values import RunValues
+from measurefs.query.aggregation.sorting import order_of
+from measurefs.query.aggregation.vectors import Vector
 
 LARGEST = 2**63 - 1
 

@@ -16,7 +16,7 @@ from measurefs import SchemaError
 from measurefs.codec.types import ColumnType
 from measurefs.part.series import encode_series, xxh3
 from measurefs.query import MAX_TIME, MIN_TIME, Condition
-from measurefs.query.pruning import Statistics
+from measurefs.query.conditions.pruning import Statistics
 
 ENTITY = {"host": ColumnType.STRING, "port": ColumnType.INT64}
 COLUMNS = {

@@ -19,7 +19,7 @@ from measurefs.codec.numbers import default_encoding
 from measurefs.codec.types import ColumnType
 from measurefs.part.series import encode_series, entity_keys, xxh3
 from measurefs.query import Condition
-from measurefs.query.pruning import Statistics
+from measurefs.query.conditions.pruning import Statistics
 
 ENTITY = {"host": ColumnType.STRING, "port": ColumnType.INT64}
 COLUMNS = {

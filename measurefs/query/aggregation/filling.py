@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.fs.errors import SchemaError
-from measurefs.query.buckets import Buckets
+from measurefs.query.aggregation.buckets import Buckets
 
 Fill: TypeAlias = "str | float | None"
 Ints = npt.NDArray[np.int64]

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.query.bounds import to_nanoseconds
+from measurefs.query.conditions.predicates import Predicate, of_column
+from measurefs.query.conditions.pruning import Among, And, Bounds, Compare, IsNull, Not, Or, Strict
 from measurefs.query.names import TIME, TIME_TYPE, check_names
-from measurefs.query.predicates import Predicate, of_column
-from measurefs.query.pruning import Among, And, Bounds, Compare, IsNull, Not, Or, Strict
 
 _ORDERINGS: Mapping[str, Callable[[pa.Array, pa.Scalar], pa.Array]] = {
     "<": pc.less,

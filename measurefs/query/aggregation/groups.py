@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from measurefs.query.sorting import order_of
+from measurefs.query.aggregation.sorting import order_of
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]

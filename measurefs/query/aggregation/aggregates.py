@@ -14,17 +14,17 @@ import pyarrow as pa
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.part.part import Blocks
-from measurefs.query import summarised
-from measurefs.query.buckets import Buckets, Every, parse_buckets
-from measurefs.query.ends import Ends
-from measurefs.query.entries import Entries, Stretch, Wanted, combined, of_stretch
-from measurefs.query.filling import Fill, Sheet, check_fill, filled_times
-from measurefs.query.functions import ROWS, Function, Results, Values, parse_values
-from measurefs.query.groups import Ints, mixed, ranked
+from measurefs.query.aggregation import summarised
+from measurefs.query.aggregation.buckets import Buckets, Every, parse_buckets
+from measurefs.query.aggregation.ends import Ends
+from measurefs.query.aggregation.entries import Entries, Stretch, Wanted, combined, of_stretch
+from measurefs.query.aggregation.filling import Fill, Sheet, check_fill, filled_times
+from measurefs.query.aggregation.functions import ROWS, Function, Results, Values, parse_values
+from measurefs.query.aggregation.groups import Ints, mixed, ranked
+from measurefs.query.aggregation.partials import Counts, Partial
+from measurefs.query.aggregation.sorting import order_of
+from measurefs.query.aggregation.summarised import Summaries
 from measurefs.query.names import TIME, TIME_TYPE, check_names
-from measurefs.query.partials import Counts, Partial
-from measurefs.query.sorting import order_of
-from measurefs.query.summarised import Summaries
 
 _MOST_PENDING = 1 << 18
 

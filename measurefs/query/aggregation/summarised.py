@@ -11,11 +11,19 @@ import pyarrow as pa
 from measurefs.codec.types import ColumnType
 from measurefs.part.part import Blocks
 from measurefs.part.summary import ColumnSummary, NumberSummary, ValueSummary
-from measurefs.query.cutting import Bucketed
-from measurefs.query.ends import Ends, First, Last
-from measurefs.query.entries import Entries, Keyed, Wanted
-from measurefs.query.groups import Array, Codes, Ints, encoded
-from measurefs.query.partials import Counts, Deviations, FloatSums, Greatest, IntSums, Least, Partial
+from measurefs.query.aggregation.cutting import Bucketed
+from measurefs.query.aggregation.ends import Ends, First, Last
+from measurefs.query.aggregation.entries import Entries, Keyed, Wanted
+from measurefs.query.aggregation.groups import Array, Codes, Ints, encoded
+from measurefs.query.aggregation.partials import (
+    Counts,
+    Deviations,
+    FloatSums,
+    Greatest,
+    IntSums,
+    Least,
+    Partial,
+)
 
 Mask = npt.NDArray[np.bool_]
 Summaries = Mapping[str, ColumnSummary]

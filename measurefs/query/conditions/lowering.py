@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
-from measurefs.query.expressions import (
+from measurefs.query.conditions.expressions import (
     AND,
     OR,
     Call,
@@ -24,9 +24,8 @@ from measurefs.query.expressions import (
     evaluate,
     operands,
 )
-from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
-from measurefs.query.predicates import Arrays, Mask, Predicate, true_rows
-from measurefs.query.pruning import (
+from measurefs.query.conditions.predicates import Arrays, Mask, Predicate, true_rows
+from measurefs.query.conditions.pruning import (
     UNKNOWN,
     Among,
     And,
@@ -39,6 +38,7 @@ from measurefs.query.pruning import (
     Or,
     Strict,
 )
+from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
 
 Kinds: TypeAlias = "Mapping[str, ColumnType]"
 

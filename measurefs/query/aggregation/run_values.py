@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from measurefs.query.groups import Array, Ints
-from measurefs.query.vectors import Vector
+from measurefs.query.aggregation.groups import Array, Ints
+from measurefs.query.aggregation.vectors import Vector
 
 
 class RunValues:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
-from measurefs.query.groups import Array, Grouping, Ints
-from measurefs.query.run_values import RunValues
-from measurefs.query.vectors import Values
+from measurefs.query.aggregation.groups import Array, Grouping, Ints
+from measurefs.query.aggregation.run_values import RunValues
+from measurefs.query.aggregation.vectors import Values
 
 _HALF = 32
 _LOWER = 2**_HALF - 1

@@ -12,12 +12,20 @@ import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
-from measurefs.query.ends import Ends, First, Last, TextGreatest, TextLeast
-from measurefs.query.groups import Array
+from measurefs.query.aggregation.ends import Ends, First, Last, TextGreatest, TextLeast
+from measurefs.query.aggregation.groups import Array
+from measurefs.query.aggregation.partials import (
+    Counts,
+    Deviations,
+    FloatSums,
+    Greatest,
+    IntSums,
+    Least,
+    Partial,
+)
+from measurefs.query.aggregation.quantiles import Bins, Ordered, OrderedBins, Sample
+from measurefs.query.aggregation.run_values import RunValues
 from measurefs.query.names import check_names
-from measurefs.query.partials import Counts, Deviations, FloatSums, Greatest, IntSums, Least, Partial
-from measurefs.query.quantiles import Bins, Ordered, OrderedBins, Sample
-from measurefs.query.run_values import RunValues
 
 ROWS = "*"
 """In the place of a column: the rows themselves."""

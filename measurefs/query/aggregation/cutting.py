@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from measurefs.part.runs import positions_of
-from measurefs.query.buckets import Buckets, Grid
+from measurefs.query.aggregation.buckets import Buckets, Grid
 
 Positions = npt.NDArray[np.int64]
 

@@ -20,11 +20,11 @@ from measurefs.fs.errors import SchemaError
 from measurefs.part.part import SeriesFilter
 from measurefs.part.series import Hash, entity_keys
 from measurefs.query.bounds import MAX_TIME, MIN_TIME
-from measurefs.query.lowering import lower
+from measurefs.query.conditions.lowering import lower
+from measurefs.query.conditions.operators import conditions
+from measurefs.query.conditions.predicates import Predicate
+from measurefs.query.conditions.pruning import Among, And, Bounds, Compare, Constant, Statistics
 from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
-from measurefs.query.operators import conditions
-from measurefs.query.predicates import Predicate
-from measurefs.query.pruning import Among, And, Bounds, Compare, Constant, Statistics
 
 Mask = npt.NDArray[np.bool_]
 Where: TypeAlias = "Mapping[str, Any] | pc.Expression | None"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.fs.errors import SchemaError
-from measurefs.query.pruning import UNKNOWN, Bounds
+from measurefs.query.conditions.pruning import UNKNOWN, Bounds
 
 Mask = npt.NDArray[np.bool_]
 Arrays = Mapping[str, pa.Array]

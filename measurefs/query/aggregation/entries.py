@@ -12,13 +12,13 @@ import pyarrow as pa
 from measurefs.codec.types import ColumnType
 from measurefs.part.runs import positions_of
 from measurefs.part.series import SeriesTable, narrowed
-from measurefs.query.buckets import Buckets
-from measurefs.query.cutting import Bucketed, Cut, changes, cut_at, cut_at_buckets
-from measurefs.query.functions import partials_of
-from measurefs.query.groups import Array, Codes, Grouping, Ints, dense, encoded, mixed
-from measurefs.query.partials import Counts, Partial
-from measurefs.query.run_values import RunValues
-from measurefs.query.vectors import Vector
+from measurefs.query.aggregation.buckets import Buckets
+from measurefs.query.aggregation.cutting import Bucketed, Cut, changes, cut_at, cut_at_buckets
+from measurefs.query.aggregation.functions import partials_of
+from measurefs.query.aggregation.groups import Array, Codes, Grouping, Ints, dense, encoded, mixed
+from measurefs.query.aggregation.partials import Counts, Partial
+from measurefs.query.aggregation.run_values import RunValues
+from measurefs.query.aggregation.vectors import Vector
 
 _WIDE = 1 << 40
 

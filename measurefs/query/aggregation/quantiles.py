@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 
 from measurefs.codec.types import ColumnType
-from measurefs.query.groups import Array, Grouping, Ints, dense, mixed, sorted_by_code
-from measurefs.query.partials import Partial
-from measurefs.query.run_values import RunValues
+from measurefs.query.aggregation.groups import Array, Grouping, Ints, dense, mixed, sorted_by_code
+from measurefs.query.aggregation.partials import Partial
+from measurefs.query.aggregation.run_values import RunValues
 
 _DROPPED_BITS = 46
 _BINS = 1 << (63 - _DROPPED_BITS)

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
-from measurefs.query.groups import Grouping, Ints
-from measurefs.query.partials import GREATEST, LEAST, Extremes, Partial, number_type
-from measurefs.query.run_values import RunValues
-from measurefs.query.sorting import order_of
-from measurefs.query.vectors import Values
+from measurefs.query.aggregation.groups import Grouping, Ints
+from measurefs.query.aggregation.partials import GREATEST, LEAST, Extremes, Partial, number_type
+from measurefs.query.aggregation.run_values import RunValues
+from measurefs.query.aggregation.sorting import order_of
+from measurefs.query.aggregation.vectors import Values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
