@@ -1,73 +1,120 @@
-"""Running a query for ``measurefs query``: what was typed becomes a query, and its batches go where they should."""
+"""Running a query for ``measurefs query``: its rows, its chart or what it took go where they should."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import click
-import numpy as np
-import pyarrow as pa
 
-from measurefs.cli._writers import ENDINGS, WRITERS, print_table
-from measurefs.cli.common import BadInput, Failed, open_store, user_file
-from measurefs.database import Measure, MeasureSchema
-from measurefs.query import TIME, check_names, to_nanoseconds
+from measurefs.cli._requests import Options, Request
+from measurefs.cli._writers import ENDINGS, NO_ROWS, WRITERS, print_table
+from measurefs.cli.common import BadInput, Failed, console, open_store, print_json, user_file
 
-_SPAN = re.compile(r"(?:now\s*)?([+-])\s*(\d+(?:\.\d+)?)\s*([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+TERMINAL = "-"
+"""Where ``--plot`` draws without a file."""
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 def run(
     url: str,
     measure: str,
-    where: Sequence[str],
-    start: str | None,
-    end: str | None,
-    columns: str | None,
-    order: Any,
-    limit: int | None,
-    as_of: str | None,
+    storage_options: Mapping[str, Any],
     form: str | None,
     as_json: bool,
     output: str | None,
-    storage_options: Mapping[str, Any],
+    explain: bool,
+    **asked: Any,
 ) -> None:
     """Run the command; the parameters are its options."""
-    form = _format("json" if as_json else form, output)
-    now = time.time_ns()
-    first, last = parse_time(start, "--start", now), parse_time(end, "--end", now)
+    options = Options(**asked)
+    options.check()
+    _check_output(options.plot, form, as_json, output, explain)
+    if not (options.plot or explain):
+        form = _format("json" if as_json else form, output)
     with open_store(url, storage_options) as db:
-        found = db.measure(measure)
-        result = found.query(
-            first,
-            last,
-            parse_where(where, found.schema),
-            None if columns is None else [name.strip() for name in columns.split(",")],
-            order,
-            limit,
-            None if as_of is None else parse_as_of(as_of, found, now),
-        )
-        with result:
-            if form == "table" and output is None:
-                print_table(result)
-                return
-            with _destination(output) as stream:
-                write = WRITERS[form]
-                write(result, stream)
+        request = Request(db.measure(measure), options, time.time_ns())
+        if options.plot is not None:
+            _draw(request, options.plot)
+        elif explain:
+            _explain(request, as_json)
+        else:
+            assert form is not None
+            _print_rows(request, form, output)
+
+
+def _check_output(
+    plot: str | None, form: str | None, as_json: bool, output: str | None, explain: bool
+) -> None:
+    """Raise `BadInput` for more than one thing to show, or for a file that is no picture."""
+    if plot is not None:
+        if form or as_json or output or explain:
+            raise BadInput(
+                "--plot draws a chart instead of printing rows; "
+                "run the command twice, once without --format, --json, --output and --explain"
+            )
+        if plot != TERMINAL and Path(plot).suffix.lower() not in _PICTURES:
+            raise BadInput(
+                f"cannot draw to {plot!r}; let the name end in one of {', '.join(_PICTURES)}, "
+                "or give --plot alone, for a chart in the terminal"
+            )
+    if explain and (form or output):
+        raise BadInput("--explain prints what was read instead of rows; leave out --format and --output")
+
+
+def _print_rows(request: Request, form: str, output: str | None) -> None:
+    with contextlib.closing(request.result()) as result:
+        if form == "table" and output is None:
+            print_table(result)
+            return
+        with _destination(output) as stream:
+            WRITERS[form](result, stream)
+
+
+def _draw(request: Request, where: str) -> None:
+    from measurefs.cli._charting import draw  # noqa: PLC0415 - not needed for rows
+
+    drawing = draw(request)
+    if where == TERMINAL:
+        from measurefs.cli._linechart import LineChart  # noqa: PLC0415
+
+        console().print(NO_ROWS if drawing is None else LineChart(drawing))
+        return
+    if drawing is None:
+        raise Failed(f"nothing to draw, {where!r} was not written. {NO_ROWS}")
+    from measurefs.cli._plot import save_picture  # noqa: PLC0415
+
+    with _destination(where) as stream:
+        width, height = save_picture(drawing, stream, Path(where).suffix.lower()[1:])
+    size = f" ({width} x {height} pixels)" if where.lower().endswith(".png") else ""
+    console(stderr=True).print(f"wrote {where}{size}", soft_wrap=True)
+
+
+def _explain(request: Request, as_json: bool) -> None:
+    from measurefs.cli._explained import figures, show  # noqa: PLC0415
+
+    began = time.perf_counter()
+    with contextlib.closing(request.result()) as result:
+        work = result.explain()
+    seconds = time.perf_counter() - began
+    if as_json:
+        print_json(figures(work, seconds))
+    else:
+        show(console(), work, seconds)
 
 
 def _format(form: str | None, output: str | None) -> str:
     if form is None and output is not None:
         form = ENDINGS.get(Path(output).suffix.lower())
         if form is None:
+            picture = Path(output).suffix.lower() in _PICTURES
+            hint = f"draw a picture with --plot {output}" if picture else "say it with --format"
             raise BadInput(
-                f"cannot tell the format from the name {output!r}; say it with --format, "
+                f"cannot tell the format from the name {output!r}; {hint}, "
                 f"or let the name end in one of {', '.join(ENDINGS)}"
             )
     if form is None:
@@ -79,67 +126,6 @@ def _format(form: str | None, output: str | None) -> str:
     if form in {"parquet", "arrow"} and output is None and sys.stdout.isatty():
         raise BadInput(f"{form} is binary and would garble the terminal; add --output FILE, or pipe it")
     return form
-
-
-def parse_time(text: str | None, option: str, now: int) -> int | None:
-    """Read a time as typed.
-
-    Parameters
-    ----------
-    text : str or None
-        ISO 8601, ``now``, ``-1h``, or nanoseconds since 1970-01-01 UTC.
-    option : str
-        Where it was typed, for the message.
-    now : int
-        Nanoseconds since 1970-01-01 UTC.
-    """
-    if text is None:
-        return None
-    text = text.strip()
-    if text == "now":
-        return now
-    span = _SPAN.fullmatch(text)
-    if span is not None:
-        sign, amount, unit = span.groups()
-        return now + int(float(f"{sign}{amount}") * _SECONDS[unit] * 1_000_000_000)
-    try:
-        return to_nanoseconds(int(text) if re.fullmatch(r"-?\d{9,}", text) else text, option)
-    except ValueError as error:
-        raise BadInput(
-            f"cannot use {text!r} as {option}; give a time such as 2026-01-31T12:00:00Z or 2026-01-31, "
-            "now, or a time before now such as -30m, -1h or -7d"
-        ) from error
-
-
-def parse_as_of(text: str, measure: Measure, now: int) -> Any:
-    """Read a moment as typed: a tag before all else, digits are an epoch, the rest is written as --start."""
-    digits, span = text.isdecimal(), text == "now" or _SPAN.fullmatch(text)
-    if not (digits or span) or text in measure.tags():
-        return text  # a tag or a time; the query says so if it is neither
-    return int(text) if digits else np.datetime64(parse_time(text, "--as-of", now) or 0, "ns")
-
-
-def parse_where(conditions: Sequence[str], schema: MeasureSchema) -> dict[str, list[Any]] | None:
-    """Read conditions as typed; the values get the types of the schema."""
-    wanted: dict[str, list[Any]] = {}
-    known = {**schema.entity, **schema.columns}
-    for condition in conditions:
-        name, equals, text = condition.partition("=")
-        if not (name and equals):
-            raise BadInput(f"--where {condition!r} is not of the form COL=VALUE, such as --where host=a")
-        if name == TIME:
-            raise BadInput("--where does not choose times; use --start and --end")
-        check_names([name], known, "--where")
-        kind = known[name]
-        if kind.element is not None:
-            raise BadInput(f"--where cannot compare {name!r}, which holds lists; choose another column")
-        try:
-            wanted.setdefault(name, []).append(pa.scalar(text).cast(kind.arrow).as_py())
-        except pa.ArrowException as error:
-            raise BadInput(
-                f"--where {condition!r}: the column {name!r} is {kind.value}, and {text!r} is no such value"
-            ) from error
-    return wanted or None
 
 
 @contextlib.contextmanager

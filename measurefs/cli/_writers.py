@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,10 +20,11 @@ from rich.table import Table
 from rich.text import Text
 
 from measurefs.cli.common import console, count
-from measurefs.query import QueryResult
 
 SHOWN = 40
 """Rows that a table shows."""
+
+NO_ROWS = "No rows. Are --start, --end and --where as you mean them?  measurefs inspect shows what is there."
 
 ENDINGS = {
     ".csv": "csv",
@@ -37,7 +38,16 @@ ENDINGS = {
 }
 
 
-def print_table(result: QueryResult) -> None:
+class Rows(Protocol):
+    """Rows that are read as they are taken."""
+
+    schema: pa.Schema
+
+    def to_batches(self) -> Iterator[pa.RecordBatch]:
+        """Return them in batches."""
+
+
+def print_table(result: Rows) -> None:
     """Print the first rows as a table, and how many more there are."""
     batches = result.to_batches()
     shown: list[pa.RecordBatch] = []
@@ -52,9 +62,7 @@ def print_table(result: QueryResult) -> None:
     if total > SHOWN:
         out.print(f"… {count(total - SHOWN)} more rows; see them with --format csv, or --output FILE.parquet")
     elif total == 0:
-        out.print(
-            "No rows. Are --start, --end and --where as you mean them?  measurefs inspect shows what is there."
-        )
+        out.print(NO_ROWS)
 
 
 def _table(rows: pa.Table) -> Table:
@@ -98,7 +106,7 @@ def _iso_nanoseconds(column: Any) -> Any:
 # Files and pipes
 
 
-def _write_csv(result: QueryResult, stream: BinaryIO) -> None:
+def _write_csv(result: Rows, stream: BinaryIO) -> None:
     # Times have all nine digits in every row, so that whoever reads them finds one format throughout.
     schema = pa.schema([(field.name, _csv_type(field.type)) for field in result.schema])
     header = io.StringIO()
@@ -139,7 +147,7 @@ def _base64(column: pa.Array) -> pa.Array:
     return pa.array(values, pa.string())
 
 
-def _json_rows(result: QueryResult) -> Iterator[str]:
+def _json_rows(result: Rows) -> Iterator[str]:
     for batch in result.to_batches():
         columns = [_for_json(column) for column in batch.columns]
         for row in zip(*columns, strict=True):
@@ -157,12 +165,12 @@ def _for_json(column: pa.Array) -> list[Any]:
     return values
 
 
-def _write_jsonl(result: QueryResult, stream: BinaryIO) -> None:
+def _write_jsonl(result: Rows, stream: BinaryIO) -> None:
     for row in _json_rows(result):
         stream.write(f"{row}\n".encode())
 
 
-def _write_json(result: QueryResult, stream: BinaryIO) -> None:
+def _write_json(result: Rows, stream: BinaryIO) -> None:
     separators = itertools.chain(["[\n"], itertools.repeat(",\n"))
     empty = True
     for separator, row in zip(separators, _json_rows(result), strict=False):
@@ -171,13 +179,13 @@ def _write_json(result: QueryResult, stream: BinaryIO) -> None:
     stream.write(b"[]\n" if empty else b"\n]\n")
 
 
-def _write_parquet(result: QueryResult, stream: BinaryIO) -> None:
+def _write_parquet(result: Rows, stream: BinaryIO) -> None:
     with pyarrow.parquet.ParquetWriter(_Sink(stream), result.schema, compression="zstd") as writer:
         for batch in result.to_batches():
             writer.write_batch(batch)
 
 
-def _write_arrow(result: QueryResult, stream: BinaryIO) -> None:
+def _write_arrow(result: Rows, stream: BinaryIO) -> None:
     """Write the stream format to a pipe, whose reader may begin at once, and the file format to a file."""
     new = pyarrow.ipc.new_file if stream.seekable() else pyarrow.ipc.new_stream
     with new(_Sink(stream), result.schema) as writer:
@@ -226,11 +234,11 @@ class _Sink:
         return False
 
 
-def _write_table(result: QueryResult, _: BinaryIO) -> None:
+def _write_table(result: Rows, _: BinaryIO) -> None:
     print_table(result)
 
 
-WRITERS: dict[str, Callable[[QueryResult, BinaryIO], None]] = {
+WRITERS: dict[str, Callable[[Rows, BinaryIO], None]] = {
     "table": _write_table,
     "csv": _write_csv,
     "json": _write_json,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
 
+from measurefs.codec.memory import new_array
 from measurefs.fs.errors import CorruptionError
 
 Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
@@ -171,7 +172,7 @@ def decode_runs(
                 _decompress(data, out[start:stop], path)
                 continue
             if width not in scratch:
-                scratch[width] = np.empty(last - first, _WIDTHS[width])
+                scratch[width] = new_array(last - first, _WIDTHS[width])
             _decompress(data, scratch[width][start - first : stop - first], path)
             spans = stored.setdefault((width, decimals), [])
             if spans and spans[-1][1] == start:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import columns as codec
+from measurefs.codec.memory import new_array
 from measurefs.codec.types import ColumnType
 from measurefs.part.rows import concat_columns
 
@@ -57,9 +58,7 @@ class HeldColumn:
         dtype = _PLAIN.get(kind, _CODES if dictionary is not None else None)
         self.values: npt.NDArray[Any] | None = None
         if plain and dtype is not None:
-            self.values = np.zeros(
-                int(starts[-1]), dtype
-            )  # pages of memory that are never written are never taken
+            self.values = new_array(int(starts[-1]), dtype)
         self._claimed = np.zeros(len(self.have), np.bool_)
         self._lock = threading.Lock()
         self._joined: pa.Array | None = None
@@ -106,7 +105,7 @@ class HeldColumn:
         elif self.coded:
             codec.decode_codes(chunks, self.values, bounds, self.dictionary, path)
         elif self.kind is ColumnType.BOOL:
-            bits = np.zeros(len(self.values), np.int64)
+            bits = new_array(len(self.values), np.int64)
             codec.decode_numbers(chunks, bits, bounds, path)
             for start, stop in bounds:
                 self.values[start:stop] = bits[start:stop]

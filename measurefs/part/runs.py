@@ -5,14 +5,26 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from measurefs.codec.memory import new_array
+
 Positions = npt.NDArray[np.int64]
+
+_NEAR = 4
+_LEAST, _GREATEST = -(2**63), 2**63 - 1
 
 
 def positions_of(starts: Positions, stops: Positions) -> Positions:
     """Return the positions of all rows of runs, one run after another."""
     lengths = stops - starts
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+    held = np.flatnonzero(lengths)
+    if len(held) < len(lengths):
+        starts, stops, lengths = starts[held], stops[held], lengths[held]
+    steps = new_array(int(lengths.sum()), np.int64)
+    steps.fill(1)
+    firsts = np.cumsum(lengths) - lengths
+    steps[firsts[:1]] = starts[:1]
+    steps[firsts[1:]] = starts[1:] - stops[:-1] + 1
+    return np.cumsum(steps, out=steps)
 
 
 def one_run(starts: Positions, stops: Positions) -> slice | None:
@@ -24,25 +36,33 @@ def one_run(starts: Positions, stops: Positions) -> slice | None:
     return slice(int(starts[0]), int(stops[-1]))
 
 
-def lower_bound(values: Positions, starts: Positions, stops: Positions, least: int) -> Positions:
-    """Return, for each run of increasing values, the first row whose value is at least this; its stop if none is.
+def lower_bounds(values: Positions, starts: Positions, stops: Positions, least: Positions) -> Positions:
+    """Return, for each run of increasing values, the first row whose value is at least its `least`, or its stop.
 
-    A binary search of all runs at once: as many steps as the longest run needs.
+    A binary search of all runs at once; none of them is empty. It begins near the row where the value would be if
+    values lay at equal distances, as those of collectors nearly do.
     """
-    low, high = starts.copy(), stops.copy()
-    while True:
-        open_ = low < high
-        if not open_.any():
-            return low
-        middle = (low + high) >> 1
-        below = values[np.minimum(middle, len(values) - 1)] < least
-        low = np.where(open_ & below, middle + 1, low)
-        high = np.where(open_ & ~below, middle, high)
+    first, last = values[starts].astype(np.float64), values[stops - 1].astype(np.float64)
+    share = np.clip((least - first) / np.maximum(last - first, 1), 0, 1)
+    guess = starts + (share * (stops - 1 - starts)).astype(np.int64)
+    low, high = np.maximum(guess - _NEAR, starts), np.minimum(guess + _NEAR, stops - 1)
+    low = np.where(values[low] < least, low, starts)
+    left = np.where(values[high] >= least, high, stops) - low
+    while len(left) and int(left.max()) > 0:
+        half = left >> 1
+        below = (left > 0) & (values[np.minimum(low + half, stops - 1)] < least)
+        low = np.where(below, low + half + 1, low)
+        left = np.where(below, left - half - 1, half)
+    return low
 
 
 def trim(
     times: Positions, starts: Positions, stops: Positions, start: int, end: int
 ) -> tuple[Positions, Positions]:
-    """Return what of runs, each in order of time, has times in ``[start, end)``."""
-    first = lower_bound(times, starts, stops, start)
-    return first, lower_bound(times, first, stops, end)
+    """Return what of runs, none of them empty and each in order of time, has times in ``[start, end)``."""
+    first, last = starts, stops
+    if start > _LEAST:
+        first = lower_bounds(times, starts, stops, np.full(len(starts), start))
+    if end <= _GREATEST:
+        last = lower_bounds(times, starts, stops, np.full(len(starts), end))
+    return first, np.maximum(first, last)

@@ -142,8 +142,9 @@ class Gatherer:
         }
         entities = condition.keys & set(self._query.entity)
         if entities:
-            codes = pa.array(layout.codes[slab.blocks()])
-            columns |= {name: layout.series.entities.column(name).take(codes) for name in entities}
+            columns |= {
+                name: slab.spread(layout.series.entities.column(name), layout.codes) for name in entities
+            }
         mask = condition.rows(columns, len(slab))
         return np.ones(len(slab), np.bool_) if mask is None else mask
 

@@ -45,5 +45,5 @@ def _in_steps(since: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     step = int(np.gcd.reduce(since[:: max(len(since) // _SAMPLE, 1)]))
     if step <= 1:
         return since
-    steps = since // step
+    steps = np.rint(since * (1 / step)).astype(np.int64)  # several times as fast as a division of integers
     return steps if np.array_equal(steps * step, since) else since

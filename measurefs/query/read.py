@@ -295,11 +295,9 @@ class Reader:
     def to_batch(self, slab: Slab, layout: Layout) -> pa.RecordBatch:
         """Turn rows into a batch of the columns that the result has."""
         arrays: dict[str, pa.Array] = {}
-        codes: pa.Array | None = None
         for name in self._query.names:
             if name in self._query.entity:
-                codes = pa.array(layout.codes[slab.blocks()]) if codes is None else codes
-                arrays[name] = layout.series.entities.column(name).take(codes)
+                arrays[name] = slab.spread(layout.series.entities.column(name), layout.codes)
                 continue
             column = typed(slab, name, self.types[name])
             if name == TIME:

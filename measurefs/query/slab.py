@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from measurefs.codec.columns import values_of
 from measurefs.codec.widening import widened
@@ -15,6 +16,8 @@ from measurefs.part.rows import concat_columns, gather, sorted_positions
 from measurefs.part.runs import Positions, positions_of
 
 Mask = npt.NDArray[np.bool_]
+
+_LONG_RUN = 4
 
 
 class Slab:
@@ -46,6 +49,15 @@ class Slab:
     def blocks(self) -> Positions:
         """Return the block of each row."""
         return np.repeat(self.runs, self.lengths)
+
+    def spread(self, values: pa.Array, codes: Positions) -> pa.Array:
+        """Return a value for each row: the one at the code of its block."""
+        if _LONG_RUN * len(self.runs) > len(self):
+            return values.take(pa.array(codes[self.blocks()]))
+        held = np.flatnonzero(self.lengths)
+        found = values.take(pa.array(codes[self.runs[held]]))
+        ends = pa.array(np.cumsum(self.lengths[held]))
+        return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, found))
 
     def run_numbers(self) -> Positions:
         """Return for each row which run it is of."""

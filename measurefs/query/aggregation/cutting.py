@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from measurefs.part.runs import positions_of
+from measurefs.part.runs import lower_bounds, positions_of
 from measurefs.query.aggregation.buckets import Buckets, Grid
 
 Positions = npt.NDArray[np.int64]
 
 _SEARCH = 64
 """How many rows may be looked at in the time that one binary search takes."""
-_NEAR = 4
 
 
 class Cut(NamedTuple):
@@ -124,7 +123,7 @@ def cut_at_buckets(
     numbers = low[parents] + nth
     begins = starts[parents]
     inner = np.flatnonzero(nth)
-    begins[inner] = _lower_bounds(times, begins[inner], stops[parents[inner]], grid.starts(numbers[inner]))
+    begins[inner] = lower_bounds(times, begins[inner], stops[parents[inner]], grid.starts(numbers[inner]))
     ends = np.append(begins[1:], 0)
     last = np.append(nth[1:] == 0, True)
     ends[last] = stops[parents[last]]
@@ -136,25 +135,3 @@ def _children(counts: Positions) -> tuple[Positions, Positions]:
     """Return, for so many parts of each run, the run and which of its parts it is."""
     parents = np.repeat(np.arange(len(counts)), counts)
     return parents, np.arange(len(parents)) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _lower_bounds(
-    values: npt.NDArray[np.int64], starts: Positions, stops: Positions, least: npt.NDArray[np.int64]
-) -> Positions:
-    """Return, for each run of increasing values, the first row whose value is at least its `least`, or its stop.
-
-    A binary search of all runs at once. It begins near the row where the value would be if values lay at equal
-    distances, as those of collectors nearly do.
-    """
-    first, last = values[starts].astype(np.float64), values[stops - 1].astype(np.float64)
-    share = (least - first) / np.maximum(last - first, 1)
-    guess = starts + (share * (stops - 1 - starts)).astype(np.int64)
-    low, high = np.maximum(guess - _NEAR, starts), np.minimum(guess + _NEAR, stops - 1)
-    low = np.where(values[low] < least, low, starts)
-    left = np.where(values[high] >= least, high, stops) - low
-    while len(left) and int(left.max()) > 0:
-        half = left >> 1
-        below = (left > 0) & (values[np.minimum(low + half, stops - 1)] < least)
-        low = np.where(below, low + half + 1, low)
-        left = np.where(below, left - half - 1, half)
-    return low
