@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MOST_LINES = 100_000
-_MOST_POINTS = 1 << 21
+_MOST_POINTS = 1 << 20
 _LARGEST = 1e300
 """What is larger is drawn there, so that differences stay finite."""
 
@@ -71,8 +71,11 @@ class Lines:
         values = np.clip(values, -_LARGEST, _LARGEST)
         self._sums = _added(self._sums, np.bincount(lines, values))
         self._counts = _added(self._counts, np.bincount(lines))
-        self._pieces.append((lines, times, values))
-        self._held += len(lines)
+        piece = (lines, times, values)
+        if self._span:
+            piece = _extremes(*_in_order(*piece), self._span)
+        self._pieces.append(piece)
+        self._held += len(piece[0])
         if self._held > self._most:
             self._thin()
 
@@ -110,16 +113,9 @@ class Lines:
         """Put all points in order of line and time."""
         if not self._pieces:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        if len(self._pieces) > 1 or not self._ordered(*self._pieces[0][:2]):
-            lines, times, values = (np.concatenate(arrays) for arrays in zip(*self._pieces, strict=True))
-            order = np.lexsort((times, lines))
-            self._pieces = [(lines[order], times[order], values[order])]
+        lines, times, values = (np.concatenate(arrays) for arrays in zip(*self._pieces, strict=True))
+        self._pieces = [_in_order(lines, times, values)]
         return self._pieces[0]
-
-    @staticmethod
-    def _ordered(lines: Ints, times: Ints) -> bool:
-        later = (lines[1:] > lines[:-1]) | ((lines[1:] == lines[:-1]) & (times[1:] >= times[:-1]))
-        return bool(later.all())
 
     def _thin(self) -> None:
         """Leave out points until half as many are held as may be, in spans that get longer as there are more."""
@@ -132,17 +128,30 @@ class Lines:
         self._most = max(self._most, 2 * self._held)  # of very many lines no fewer can be held
 
     def _keep_extremes(self) -> None:
-        """Keep the least and the greatest value of each line in each span of time."""
-        if not self._span:
-            return
-        lines, times, values = self._joined()
-        spans = times // self._span
-        new = np.append(True, (lines[1:] != lines[:-1]) | (spans[1:] != spans[:-1]))
-        starts = np.flatnonzero(new)
-        order = np.lexsort((values, np.cumsum(new)))
-        kept = np.unique(np.concatenate([order[starts], order[np.append(starts[1:], len(order)) - 1]]))
-        self._pieces = [(lines[kept], times[kept], values[kept])]
-        self._held = len(kept)
+        if self._span:
+            self._pieces = [_extremes(*self._joined(), self._span)]
+            self._held = len(self._pieces[0][0])
+
+
+def _in_order(lines: Ints, times: Ints, values: Floats) -> tuple[Ints, Ints, Floats]:
+    """Put points in order of line and time."""
+    later = (lines[1:] > lines[:-1]) | ((lines[1:] == lines[:-1]) & (times[1:] >= times[:-1]))
+    if later.all():
+        return lines, times, values
+    order = np.lexsort((times, lines))
+    return lines[order], times[order], values[order]
+
+
+def _extremes(lines: Ints, times: Ints, values: Floats, span: int) -> tuple[Ints, Ints, Floats]:
+    """Leave, of points in order, the least and the greatest value of each line in each span of time."""
+    spans = times // span
+    new = np.append(True, (lines[1:] != lines[:-1]) | (spans[1:] != spans[:-1]))
+    starts, groups = np.flatnonzero(new), np.cumsum(new) - 1
+    kept = np.zeros(len(lines), np.bool_)
+    for extreme in (np.minimum, np.maximum):
+        found = np.flatnonzero(values == extreme.reduceat(values, starts)[groups])
+        kept[found[np.append(True, np.diff(groups[found]) > 0)]] = True  # the first of each group
+    return lines[kept], times[kept], values[kept]
 
 
 def _added(sums: npt.NDArray[Any], more: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -219,7 +228,8 @@ def _lines_of(keys: Sequence[pa.Array], rows: int, ids: dict[tuple[Any, ...], in
         codes = np.unique(codes, return_inverse=True)[1]
     distinct, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     numbers = np.zeros(len(distinct), np.int64)
-    for place in np.argsort(first):
-        name = tuple(key[int(first[place])].as_py() for key in keys)
+    order = np.argsort(first)
+    names = [key.take(pa.array(first[order])).to_pylist() for key in keys]
+    for place, name in zip(order, zip(*names, strict=True) if keys else [()], strict=True):
         numbers[place] = ids.setdefault(name, len(ids))
     return numbers[inverse]

@@ -49,8 +49,9 @@ class SeriesFilter:
         """Return which series of a table are wanted."""
         if self.ids is None:
             return self.matches(series.entities)
-        mask: npt.NDArray[np.bool_] = np.isin(series.ids, self.ids)
-        candidates = np.flatnonzero(mask)
+        mask = np.zeros(len(series), np.bool_)
+        ends = np.searchsorted(series.ids, self.ids, "right")
+        candidates = positions_of(np.searchsorted(series.ids, self.ids), ends)
         mask[candidates] = self.matches(series.entities.take(pa.array(candidates)))
         return mask
 

@@ -81,7 +81,7 @@ class Layout:
 def _listed(series: SeriesTable, query: Query) -> Numbers | None:
     """Return the place of each series in the order in which the caller listed them, None if they were not listed."""
     listed = query.condition.listed() if query.order == "series" and len(query.entity) == 1 else None
-    if listed is None:
+    if listed is None or len(series) == 1:
         return None
     (entities,) = series.entities.columns
     return np.asarray(pc.index_in(entities, value_set=listed).fill_null(len(listed))).astype(np.int64)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import measurefs
-from measurefs.cli import _results
+from measurefs.cli import _requests
 from measurefs.cli.common import BadInput
 from tests.cli.conftest import Run
 from tests.conftest import Store
@@ -164,6 +164,8 @@ def test_output_is_whole_or_not_there(run: Run, store: str, tmp_path: Path) -> N
         (("--end", "2026-01-02"), {"end": "2026-01-02"}),
         (("--order", "-time", "--limit", "2"), {"order": "-time", "limit": 2}),
         (("--order", "series"), {"order": "series"}),
+        (("--offset", "1"), {"offset": 1}),
+        (("--order", "-time", "--limit", "1", "--offset", "1"), {"order": "-time", "limit": 1, "offset": 1}),
         (("--columns", "i, time"), {"columns": ["i", "time"]}),
         (("--columns", "version"), {"columns": ["version"]}),
     ],
@@ -190,7 +192,7 @@ def test_times_before_now(run: Run, store: str) -> None:
 
 def test_parse_time() -> None:
     def parsed(text: str) -> int | None:
-        return _results.parse_time(text, "--start", 10**18)
+        return _requests.parse_time(text, "--start", 10**18)
 
     assert [parsed(text) for text in ("now", "-90s", "-1.5h", "+1m")] == [
         10**18,
@@ -209,11 +211,11 @@ def test_parse_time() -> None:
         (("--where", "hots=a"), "'host'"),
         (("--where", "host"), "COL=VALUE"),
         (("--where", "port=http"), "int64"),
-        (("--where", "labels=p"), "list"),
         (("--where", "time=now"), "--start"),
         (("--columns", "hots"), "'host'"),
         (("--start", "soon"), "--start"),
         (("--output", "rows.xlsx"), "--format"),
+        (("--output", "rows.png"), "--plot"),
         (("--output", "x", "--format", "table"), "table"),
     ],
 )
