@@ -25,7 +25,7 @@ def show(out: Console, work: Work, seconds: float) -> None:
     for name, text in (
         ("tables", f"{count(work.tables)} (a segment of time, and a shard of the series, each)"),
         ("parts", f"{_of(work.parts_read, work.parts)} looked at"),
-        ("blocks", f"{_of(work.blocks_read, work.blocks)} read{_known(work.blocks_known)}"),
+        ("blocks", f"{_of(work.blocks_read, work.blocks)} looked at{_known(work.blocks_known)}"),
         ("decoded", plural(work.chunks, "column chunk")),
         ("read", f"{size(work.bytes)} in {plural(work.ranges, 'range')}, {plural(work.requests, 'request')}"),
         ("put in order", f"{plural(work.rows_sorted, 'row')} that several parts have"),
@@ -39,7 +39,7 @@ def show(out: Console, work: Work, seconds: float) -> None:
 
 
 def _known(blocks: int) -> str:
-    return f"; of {count(blocks)} more their summaries told enough" if blocks else ""
+    return f"; of {count(blocks)} their summaries told enough" if blocks else ""
 
 
 def _of(some: int, of_all: int) -> str:

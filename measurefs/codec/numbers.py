@@ -136,9 +136,7 @@ def decode_into(data: bytes, out: Numbers, path: str) -> None:
     decode_runs([data], out, [(0, len(out))], path)
 
 
-def decode_runs(
-    runs: Sequence[bytes], out: Numbers, bounds: Sequence[tuple[int, int]], path: str
-) -> None:
+def decode_runs(runs: Sequence[bytes], out: Numbers, bounds: Sequence[tuple[int, int]], path: str) -> None:
     """Decode several runs into parts of an array; neighbours that are stored alike are converted together.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What a query has to do, and what it did: counted while it reads, told by `QueryResult.explain`."""
+"""What a query had to do: counted while it reads, told by `QueryResult.explain`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(slots=True)
 class Work:
-    """What reading a result took so far.
+    """What reading a result took; print it for a summary.
 
     Attributes
     ----------
-    tables, parts, parts_read : int
-        Tables and parts that were pinned, and parts of which something was looked at.
-    blocks, blocks_read : int
-        Blocks that the bounds and the series leave, and those of them that were read.
+    tables, parts, rows_held : int
+        Tables of the segments within the bounds, their parts, and the rows of these.
+    parts_read : int
+        Parts that have blocks of the wanted series and times.
+    blocks : int
+        These blocks.
+    blocks_read : int
+        Those that the statistics of their chunks do not exclude.
     blocks_known : int
-        Blocks of which their summaries told all that was wanted.
+        Those of them of which their summaries told all that was wanted, so that they were not decoded.
     chunks : int
-        Column chunks that were decoded; what is kept from an earlier query is not decoded again.
+        Column chunks that were decoded; what an earlier query has left in memory is not decoded again.
     requests, ranges, bytes : int
-        Batches of range reads, the ranges in them, and their bytes.
+        Batches of range reads (each one round trip), the ranges in them, and their bytes.
     rows_sorted : int
-        Rows in clusters of blocks of several parts, where one row may supersede another.
+        Rows in blocks of several parts that overlap, where one row may supersede another.
     rows : int
         Rows of the result.
     """
 
     tables: int = 0
     parts: int = 0
+    rows_held: int = 0
     parts_read: int = 0
     blocks: int = 0
     blocks_read: int = 0
@@ -53,6 +58,7 @@ class Work:
             setattr(self, field.name, 0)
         self.tables = len(snapshots)
         self.parts = sum(len(snapshot.parts) for snapshot in snapshots)
+        self.rows_held = sum(part.rows for snapshot in snapshots for part in snapshot.parts)
 
     def counting(self, reading: Fetch[T]) -> Fetch[T]:
         """Return a reading that counts what it reads."""
@@ -66,3 +72,16 @@ class Work:
             self.ranges += len(wanted)
             self.bytes += sum(size for _, _, size in wanted)
             data = yield wanted
+
+    def __str__(self) -> str:
+        excluded = self.blocks - self.blocks_read
+        lines = [
+            f"{self.tables:,} tables within the bounds, with {self.parts:,} parts of {self.rows_held:,} rows",
+            f"{self.parts_read:,} parts have {self.blocks:,} blocks of the wanted series and times",
+            f"{excluded:,} blocks are excluded by their statistics, {self.blocks_known:,} told by their summaries",
+            f"{self.chunks:,} chunks decoded; {self.bytes:,} bytes in {self.ranges:,} ranges and "
+            f"{self.requests:,} requests",
+            f"{self.rows_sorted:,} rows of blocks that overlap were sorted",
+            f"{self.rows:,} rows in the result",
+        ]
+        return "\n".join(lines)

@@ -96,7 +96,9 @@ class Reducer:
             layout, chosen = self._reader.layout(parts)
             if layout is not None:
                 self._add(found, layout, chosen)
-        yield from found.finish().to_batches()
+        result = found.finish()
+        self._reader.work.rows += len(result)
+        yield from result.to_batches()
 
     def _add(self, found: Accumulation, layout: Layout, chosen: Positions) -> None:
         query, gatherer = self._query, self._reader.gatherer
