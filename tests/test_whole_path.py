@@ -77,6 +77,30 @@ def test_rows_survive_flush_collection_and_reopening(any_fs: FileSystem) -> None
         assert len(stored(db)) == len(expected(frame)) + 1
 
 
+def test_questions_have_the_same_answers(any_fs: FileSystem) -> None:
+    frame = readings()
+    with measurefs.open(any_fs, options=OPTIONS) as db:
+        room = db.create_measure(
+            "room", entity=["source"], tags={"room": "string"}, fields={"value": "float64"}, interval="1d"
+        )
+        for start in range(0, len(frame), 1_500):
+            room.write(frame.iloc[start : start + 1_500], durable=True)
+    rows = frame.drop_duplicates(["source", "time"], keep="last")
+    with measurefs.open(any_fs, read_only=True) as db:
+        room = db.measure("room")
+        high = room.query(where={"value": {">": 990}, "source": "a"}, order="-time", limit=5, offset=2).to_pandas()
+        wanted = rows[(rows["value"] > 990) & (rows["source"] == "a")].sort_values("time", ascending=False)
+        assert high["value"].tolist() == wanted["value"].tolist()[2:7]
+        daily = room.aggregate(every="1d", by="source", values={"value": ["mean", "max"]}).to_pandas()
+        groups = rows.groupby([rows["time"].dt.floor("1d"), "source"])["value"]
+        assert daily["value_mean"].tolist() == pytest.approx(groups.mean().tolist())
+        assert daily["value_max"].tolist() == groups.max().tolist()
+        last = room.last().to_pandas().sort_values("source")
+        assert last["value"].tolist() == [
+            rows[rows["source"] == each].iloc[-1 if each == "a" else 0]["value"] for each in "ab"
+        ]
+
+
 def test_a_reader_never_writes(any_fs: FileSystem) -> None:
     with measurefs.open(any_fs) as db:
         room = db.create_measure(

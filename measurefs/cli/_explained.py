@@ -23,9 +23,9 @@ def show(out: Console, work: Work, seconds: float) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for name, text in (
-        ("tables", f"{count(work.tables)} (a segment of time, and a shard of the series, each)"),
+        ("tables", f"{count(work.tables)} within the bounds, of {plural(work.rows_held, 'row')}"),
         ("parts", f"{_of(work.parts_read, work.parts)} looked at"),
-        ("blocks", f"{_of(work.blocks_read, work.blocks)} looked at{_known(work.blocks_known)}"),
+        ("blocks", f"{_of(work.blocks_read, work.blocks)} needed{_known(work.blocks_known)}"),
         ("decoded", plural(work.chunks, "column chunk")),
         ("read", f"{size(work.bytes)} in {plural(work.ranges, 'range')}, {plural(work.requests, 'request')}"),
         ("put in order", f"{plural(work.rows_sorted, 'row')} that several parts have"),
@@ -39,7 +39,7 @@ def show(out: Console, work: Work, seconds: float) -> None:
 
 
 def _known(blocks: int) -> str:
-    return f"; of {count(blocks)} their summaries told enough" if blocks else ""
+    return f"; {count(blocks)} of them told by their summaries" if blocks else ""
 
 
 def _of(some: int, of_all: int) -> str:

@@ -31,6 +31,7 @@ from measurefs.query import (
     Values,
     Where,
     Work,
+    naming_the_remedy,
     to_nanoseconds,
 )
 
@@ -280,6 +281,6 @@ class MeasureQuestions(HeldMeasure):
                 skipped=skipped,
             )
             found = answer(reader, query).batches(reading.groups(places, parts))
-            return until_dropped(found, lambda: self._dropped, self.name)
+            return until_dropped(naming_the_remedy(found), lambda: self._dropped, self.name)
 
         return QueryResult(result, batches, snapshots, work, skipped)

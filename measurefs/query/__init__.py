@@ -10,7 +10,7 @@ from measurefs.query.explain import Work
 from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
 from measurefs.query.newest import Newest
 from measurefs.query.plan import ON_CORRUPT, ORDERS, OnCorrupt, Order, Query
-from measurefs.query.read import Group, Reader
+from measurefs.query.read import Group, Reader, naming_the_remedy
 from measurefs.query.reduce import Reducer
 from measurefs.query.result import QueryResult
 
@@ -38,5 +38,6 @@ __all__ = [
     "Where",
     "Work",
     "check_names",
+    "naming_the_remedy",
     "to_nanoseconds",
 ]

@@ -81,7 +81,7 @@ class Newest:
         shared = layout.shared[blocks]
         slabs = [reader.newest(layout, blocks[shared], self._names)] if shared.any() else []
         single = blocks[~shared]
-        if query.condition.always:
+        if query.condition.always and reader.trusting:
             known, single = self._of_summaries(layout, single)
             slabs += known
         for portion in reader.gatherer.portions(layout, single, self._names):

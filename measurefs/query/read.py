@@ -52,6 +52,11 @@ class Reader:
         Counts what is done.
     skipped : list of CorruptionError, optional
         Go on without damaged parts, and add to it, once each, why they are left out.
+
+    Attributes
+    ----------
+    trusting : bool
+        Whether summaries may answer; what is damaged is not left out by halves, so not if that is skipped.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Reader:
         self.gatherer = Gatherer(fs, query, run, self.work)
         self._fs = fs
         self._skipped = skipped
+        self.trusting = skipped is None
         self._cache_bytes = cache_bytes
         self.names = _names(query)
         self.slice_rows = max(memory // (_ROW_BYTES + 8 * len(query.names)), 1)
@@ -89,23 +95,20 @@ class Reader:
             A part is damaged, and that is not to be skipped.
         """
         skip, left = self._query.offset, self._query.limit
-        try:
-            for parts in self.waves(groups):
-                if left == 0:
-                    return
-                for layout, slab in self._read(parts, None if left is None else skip + left):
-                    count = len(slab)
-                    kept = slab.slice(min(skip, count), count if left is None else min(count, skip + left))
-                    skip -= min(skip, count)
-                    if len(kept):
-                        self.work.rows += len(kept)
-                        yield self.to_batch(kept, layout)
-                    if left is not None:
-                        left -= len(kept)
-                        if left == 0:
-                            return
-        except NotExistError as error:
-            raise _needs_refresh(error) from error
+        for parts in self.waves(groups):
+            if left == 0:
+                return
+            for layout, slab in self._read(parts, None if left is None else skip + left):
+                count = len(slab)
+                kept = slab.slice(min(skip, count), count if left is None else min(count, skip + left))
+                skip -= min(skip, count)
+                if len(kept):
+                    self.work.rows += len(kept)
+                    yield self.to_batch(kept, layout)
+                if left is not None:
+                    left -= len(kept)
+                    if left == 0:
+                        return
 
     def waves(self, groups: Sequence[Group]) -> Iterator[list[Part]]:
         """Put spans of time together as long as their rows are few; what is together is planned at once."""
@@ -317,11 +320,15 @@ def _within(slabs: Sequence[Slab], taken: Slice) -> list[Slab]:
     return [slab.filter((slab.times >= taken.start) & (slab.times < taken.end)) for slab in slabs]
 
 
-def _needs_refresh(error: NotExistError) -> NotExistError:
-    return NotExistError(
-        "query",
-        error.path,
-        "it is not there any more; if another process writes to the store, it has replaced and collected the "
-        "file since this one looked: call refresh() and query again (gc_grace says how long files stay), else "
-        "run 'measurefs verify'",
-    )
+def naming_the_remedy(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield what is read; a file that is not there any more is an error that says what to do."""
+    try:
+        yield from batches
+    except NotExistError as error:
+        raise NotExistError(
+            "query",
+            error.path,
+            "it is not there any more; if another process writes to the store, it has replaced and collected the "
+            "file since this one looked: call refresh() and query again (gc_grace says how long files stay), else "
+            "run 'measurefs verify'",
+        ) from error

@@ -103,7 +103,7 @@ class Reducer:
     def _add(self, found: Accumulation, layout: Layout, chosen: Positions) -> None:
         query, gatherer = self._query, self._reader.gatherer
         single = chosen[~layout.shared[chosen]]
-        if query.condition.always and self._aggregation.summarisable:
+        if query.condition.always and self._aggregation.summarisable and self._reader.trusting:
             single = self._add_known(found, layout, single)
         for portion in gatherer.portions(layout, single, self._names):
             if query.condition.always:

@@ -201,3 +201,44 @@ def test_a_writer_may_skip_too(fs: MemoryFileSystem, parts: list[str]) -> None:
         measure.write({"time": [5], "host": ["x"], "v": [5]}, durable=True)
         damage(fs, parts[0])
         assert skipping(measure) == ([1, 5, 2, 3], [parts[0]])
+
+
+@kinds
+def test_aggregates_and_newest_rows_leave_out_the_same_parts(compact_bytes: int) -> None:
+    fs = MemoryFileSystem()
+    parts = fill(fs, compact_bytes)
+    path = damage(fs, parts[1])
+    with measurefs.open(fs, read_only=True) as db:
+        measure = db.measure("m")
+        for ask in (
+            lambda **more: measure.aggregate(values={"v": "sum"}, by="host", every="1d", **more),
+            measure.last,
+        ):
+            with pytest.raises(CorruptionError) as raised:
+                ask(where={"v": {">=": 0}}).to_arrow()
+            assert raised.value.path == path
+            with ask(on_corrupt="skip") as result:
+                assert result.to_arrow().num_rows == 3
+                assert [error.path for error in result.skipped] == [path]
+
+
+def test_a_damaged_summary_is_an_error_or_not_needed(fs: MemoryFileSystem) -> None:
+    with measurefs.open(
+        fs, options=measurefs.TableOptions(part=measurefs.PartOptions(compact_bytes=WIDE))
+    ) as db:
+        measure = db.create_measure("n", entity=["host"], fields={"v": "int64"})
+        measure.write({"time": range(1000), "host": ["a"] * 1000, "v": range(1000)}, durable=True)
+    (path,) = [path for path in walk(fs, "") if path.endswith("summary.bin")]
+    whole = bytearray(fs.read(path))
+    whole[-9] ^= 1
+    fs.write(path, whole)
+    with measurefs.open(fs, read_only=True) as db:
+        measure = db.measure("n")
+        with pytest.raises(CorruptionError) as raised:
+            measure.aggregate(values={"v": "sum"}).to_arrow()
+        assert raised.value.path == path
+        assert measure.aggregate(values={"v": "sum"}, on_corrupt="skip").to_arrow().to_pylist() == [
+            {"v_sum": 499_500}
+        ]
+        assert measure.last(on_corrupt="skip").to_arrow()["v"].to_pylist() == [999]
+        assert measure.query().to_arrow().num_rows == 1000
