@@ -25,9 +25,9 @@ class Work:
     blocks : int
         These blocks.
     blocks_read : int
-        Those that the statistics of their chunks do not exclude.
+        Those that neither the statistics of their chunks exclude nor their summaries tell all of.
     blocks_known : int
-        Those of them of which their summaries told all that was wanted, so that they were not decoded.
+        Those of which their summaries told all that was wanted.
     chunks : int
         Column chunks that were decoded; what an earlier query has left in memory is not decoded again.
     requests, ranges, bytes : int
@@ -60,6 +60,11 @@ class Work:
         self.parts = sum(len(snapshot.parts) for snapshot in snapshots)
         self.rows_held = sum(part.rows for snapshot in snapshots for part in snapshot.parts)
 
+    def told_by_summaries(self, blocks: int) -> None:
+        """Take note of blocks that need not be read after all."""
+        self.blocks_known += blocks
+        self.blocks_read -= blocks
+
     def counting(self, reading: Fetch[T]) -> Fetch[T]:
         """Return a reading that counts what it reads."""
         data: list[bytes] | None = None
@@ -74,11 +79,12 @@ class Work:
             data = yield wanted
 
     def __str__(self) -> str:
-        excluded = self.blocks - self.blocks_read
+        excluded = self.blocks - self.blocks_read - self.blocks_known
         lines = [
             f"{self.tables:,} tables within the bounds, with {self.parts:,} parts of {self.rows_held:,} rows",
             f"{self.parts_read:,} parts have {self.blocks:,} blocks of the wanted series and times",
-            f"{excluded:,} blocks are excluded by their statistics, {self.blocks_known:,} told by their summaries",
+            f"{excluded:,} blocks are excluded by their statistics, {self.blocks_known:,} told by their summaries, "
+            f"{self.blocks_read:,} read",
             f"{self.chunks:,} chunks decoded; {self.bytes:,} bytes in {self.ranges:,} ranges and "
             f"{self.requests:,} requests",
             f"{self.rows_sorted:,} rows of blocks that overlap were sorted",

@@ -114,7 +114,7 @@ class Newest:
             columns = {name: self._last_value(extent, known, name, places) for name in self._names}
             ones = np.ones(len(mine), np.int64)
             slabs.append(Slab(mine, ones, {name: each for name, each in columns.items() if each is not None}))
-            self._reader.work.blocks_known += len(mine)
+            self._reader.work.told_by_summaries(len(mine))
         return slabs, np.sort(np.concatenate(rest))
 
     def _last_value(self, extent: Extent, known: Known, name: str, places: Positions) -> pa.Array | None:

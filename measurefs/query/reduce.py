@@ -135,7 +135,7 @@ class Reducer:
                 self._aggregation.of_summaries(known.blocks, _columns(known), known.dictionaries, which)
             )
             answered[mine] = which[places]
-        self._reader.work.blocks_known += int(answered.sum())
+        self._reader.work.told_by_summaries(int(answered.sum()))
         return blocks[~answered[blocks]]
 
 

@@ -273,7 +273,10 @@ def _parse_by(
         raise SchemaError(f"by names a column twice: {', '.join(names)}")
     for name in names:
         if allowed[name].element is not None:
-            raise SchemaError(f"cannot group by {name!r}, which is {allowed[name].value}")
+            raise SchemaError(
+                f"cannot group by {name!r}, which is {allowed[name].value}; choose another tag, or pick rows by it "
+                f"with where={{{name!r}: ...}}"
+            )
     return {name: allowed[name] for name in names}
 
 
