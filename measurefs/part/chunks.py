@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from measurefs.codec import columns as codec
 from measurefs.codec.arrays import Array
 from measurefs.codec.checksum import verify32
 from measurefs.codec.types import ColumnType
@@ -145,13 +144,8 @@ def _cut(merged: Merged, sizes: Array, data: Sequence[bytes]) -> list[bytes]:
     ]
 
 
-def fill(
-    held: HeldColumn, chunks: ColumnChunks, places: npt.NDArray[np.int64]
-) -> tuple[HeldColumn, list[Task]]:
-    """Return what decodes chunks into a held column, several chunks a task, and the column it decodes into.
-
-    That is another one where somebody else is decoding the same chunks, or where some are of a form that it
-    cannot hold.
+def fill(held: HeldColumn, chunks: ColumnChunks, places: npt.NDArray[np.int64]) -> list[Task]:
+    """Return what decodes chunks into a held column, as far as it lacks them, several chunks a task.
 
     Parameters
     ----------
@@ -161,26 +155,15 @@ def fill(
     places : int64 array, shape (q,)
         The primary block of the page that each is; increasing.
     """
-    if held.coded and not all(codec.is_coded(piece) for piece in chunks.pieces):
-        held = held.loosened()
-    missing = held.claim(places)
-    if missing is None:
-        held = held.copy()
-        missing = held.claim(places)
-        assert missing is not None
+    missing = held.missing(places)
     numbers = np.searchsorted(places, missing)
 
     def decode(first: int, stop: int) -> None:
-        decoded = False
-        try:
-            data = [chunks.verified(number) for number in numbers[first:stop].tolist()]
-            held.decode(missing[first:stop], data, chunks.path)
-            decoded = True
-        finally:
-            held.done(missing[first:stop], decoded=decoded)
+        data = [chunks.verified(number) for number in numbers[first:stop].tolist()]
+        held.decode(missing[first:stop], data, chunks.path)
 
     firsts = range(0, len(missing), _CHUNKS_PER_TASK)
-    return held, [functools.partial(decode, first, first + _CHUNKS_PER_TASK) for first in firsts]
+    return [functools.partial(decode, first, first + _CHUNKS_PER_TASK) for first in firsts]
 
 
 def decode_chunks(
@@ -200,12 +183,12 @@ def decode_chunks(
     tasks: list[Task] = []
     for column, found in chunks.items():
         starts = np.append(0, np.cumsum(found.rows))
-        empty = HeldColumn(kinds[column], dictionaries.get(column), starts, plain=not found.nulls.any())
-        held[column], more = fill(empty, found, np.arange(len(found.rows)))
-        tasks += more
+        nulls = bool(found.nulls.any())
+        held[column] = HeldColumn(kinds[column], dictionaries.get(column), starts, nulls=nulls)
+        tasks += fill(held[column], found, np.arange(len(found.rows)))
     for _ in run(_call, tasks) if len(tasks) > 1 else map(_call, tasks):
         pass
-    return {column: found.array() for column, found in held.items()}
+    return {column: found.array(np.arange(len(chunks[column].rows))) for column, found in held.items()}
 
 
 def _call(task: Task) -> None:

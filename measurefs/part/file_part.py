@@ -142,23 +142,29 @@ class FilePart(Part):
         places = extent.places if which is None else extent.places[which]
         primary = np.unique(page.block_primary[places])
         wanted = {name: self._position[name] for name in names if name in self._position}
-        held = {column: self._cache.get(self._key(extent, column)) for column in wanted.values()}
-        lacking = [column for column, found in held.items() if found is None or not found.have[primary].all()]
-        if not lacking:
-            return Loading(lambda: {name: held[column].array() for name, column in wanted.items()}, [], 0)
-        reading = fetch_chunks(chunk_table(page, primary), lacking, self.section_of, self.locate)
-        _, chunks = yield from together(self.load_dictionaries(lacking), reading)
+        known = {column: self._held(extent, column) for column in wanted.values()}
+        lacking = [column for column, each in known.items() if each is None or len(each.missing(primary))]
         tasks: list[Task] = []
-        for column in lacking:
-            held[column], more = fill(held[column] or self._empty(page, column), chunks[column], primary)
-            tasks += more
+        held = {column: each for column, each in known.items() if each is not None}
+        if lacking:
+            reading = fetch_chunks(chunk_table(page, primary), lacking, self.section_of, self.locate)
+            _, chunks = yield from together(self.load_dictionaries(lacking), reading)
+            for column in lacking:
+                held.setdefault(column, self._empty(page, column))
+                tasks += fill(held[column], chunks[column], primary)
 
         def loaded() -> dict[str, pa.Array]:
+            found = {name: held[column].array(primary) for name, column in wanted.items()}
             for column in lacking if keep else ():
                 self._cache.keep(self._key(extent, column), held[column], held[column].nbytes)
-            return {name: held[column].array() for name, column in wanted.items()}
+            return found
 
-        return Loading(loaded, tasks, len(primary) * len(lacking))
+        shifts = _shifts(page, primary)[np.searchsorted(primary, page.block_primary[places])]
+        return Loading(loaded, shifts, tasks, len(primary) * len(lacking))
+
+    def _held(self, extent: Extent, column: int) -> HeldColumn | None:
+        found: HeldColumn | None = self._cache.get(self._key(extent, column))
+        return found
 
     def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
         """Find out what is known of an extent's page; reads its summary."""
@@ -186,9 +192,9 @@ class FilePart(Part):
         return self._token, extent.number, column
 
     def _empty(self, page: Page, column: int) -> HeldColumn:
-        plain = not page.nulls[:, column].any()
+        nulls = bool(page.nulls[:, column].any())
         return HeldColumn(
-            self.kinds[column], self._dictionaries.get(column), page.primary_starts, plain=plain
+            self.kinds[column], self._dictionaries.get(column), page.primary_starts, nulls=nulls
         )
 
     def read_window(
@@ -328,6 +334,12 @@ class FilePart(Part):
     def _no_series(self) -> SeriesTable:
         arrays = [pa.array([], kind.arrow) for kind in self.metadata.entity.values()]
         return SeriesTable(np.empty(0, np.uint64), pa.record_batch(arrays, names=list(self.metadata.entity)))
+
+
+def _shifts(page: Page, primary: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how far the rows of some primary blocks move when only these are put one after another."""
+    rows = np.diff(page.primary_starts)[primary]
+    return np.cumsum(rows) - rows - page.primary_starts[primary]
 
 
 def read_metadata(fs: FileSystem, path: str) -> PartMetadata:

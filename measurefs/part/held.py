@@ -1,15 +1,17 @@
 """Decoded columns, kept for the next query as far as a limit of bytes allows.
 
-A column is held page by page: an array as long as the page, of which those primary blocks hold values that somebody
-has asked for. What a scan takes from it needs no copy.
+A column is held page by page, in spans: consecutive primary blocks that were decoded together into one array. What a
+query takes out of one span needs no copy. Spans never change, so any number of threads may read and add them; two that
+need the same primary blocks at the same time both decode them.
 """
 
 from __future__ import annotations
 
 import collections
+import itertools
 import threading
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +22,17 @@ from measurefs.codec.memory import new_array
 from measurefs.codec.types import ColumnType
 from measurefs.part.rows import concat_columns
 
-_PLAIN = {
-    ColumnType.INT64: np.dtype(np.int64),
-    ColumnType.FLOAT64: np.dtype(np.float64),
-    ColumnType.BOOL: np.dtype(np.bool_),
-}
-_CODES = np.dtype(np.int32)
+Places = npt.NDArray[np.int64]
+_PLAIN = {ColumnType.INT64: np.dtype(np.int64), ColumnType.FLOAT64: np.dtype(np.float64)}
+_SMALL = 256
+
+
+class Span(NamedTuple):
+    """The rows of the primary blocks from first up to stop."""
+
+    first: int
+    stop: int
+    array: pa.Array
 
 
 class HeldColumn:
@@ -38,125 +45,109 @@ class HeldColumn:
         Of its chunks of codes.
     starts : int64 array, shape (p + 1,)
         The first row of each primary block of the page, and at the end the number of rows.
-    plain : bool
-        Whether no value is null, and strings are codes of the dictionary: then all lie in one array.
-
-    Attributes
-    ----------
-    have : bool array, shape (p,)
-        The primary blocks that are decoded. What these hold never changes.
+    nulls : bool
+        Whether any of its values is null.
     """
 
     def __init__(
-        self, kind: ColumnType, dictionary: pa.Array | None, starts: npt.NDArray[np.int64], *, plain: bool
+        self, kind: ColumnType, dictionary: pa.Array | None, starts: npt.NDArray[np.int64], *, nulls: bool
     ) -> None:
-        self.kind = kind
-        self.dictionary = dictionary
-        self.starts = starts
-        self.have = np.zeros(len(starts) - 1, np.bool_)
-        self.pieces: list[pa.Array | None] = [None] * len(self.have)
-        dtype = _PLAIN.get(kind, _CODES if dictionary is not None else None)
-        self.values: npt.NDArray[Any] | None = None
-        if plain and dtype is not None:
-            self.values = new_array(int(starts[-1]), dtype)
-        self._claimed = np.zeros(len(self.have), np.bool_)
+        self._kind = kind
+        self._dictionary = dictionary
+        self._starts = starts
+        self._nulls = nulls
+        self._spans: tuple[Span, ...] = ()
         self._lock = threading.Lock()
-        self._joined: pa.Array | None = None
 
-    @property
-    def coded(self) -> bool:
-        """Whether it holds codes of strings in one array."""
-        return self.values is not None and self.kind not in _PLAIN
+    def missing(self, places: Places) -> Places:
+        """Return which of some primary blocks are not decoded."""
+        have = np.zeros(len(self._starts), np.bool_)
+        for span in self._spans:
+            have[span.first : span.stop] = True
+        return places[~have[places]]
 
-    def copy(self) -> HeldColumn:
-        """Return one of its own with what this one has."""
-        found = HeldColumn(self.kind, self.dictionary, self.starts, plain=self.values is not None)
-        for place in np.flatnonzero(self.have).tolist():
-            start, stop = self.starts[place : place + 2].tolist()
-            if found.values is not None and self.values is not None:
-                found.values[start:stop] = self.values[start:stop]
-            else:
-                found.pieces[place] = self.pieces[place]
-            found.have[place] = True
-        return found
-
-    def loosened(self) -> HeldColumn:
-        """Return one that holds each primary block in an array of its own, with what this one has."""
-        found = HeldColumn(self.kind, self.dictionary, self.starts, plain=False)
-        whole = self._whole()
-        for place in np.flatnonzero(self.have).tolist():
-            start, stop = self.starts[place : place + 2].tolist()
-            found.pieces[place] = whole[start:stop]
-            found.have[place] = True
-        return found
-
-    def decode(self, places: npt.NDArray[np.int64], chunks: Sequence[bytes], path: str) -> None:
-        """Decode the chunks of primary blocks that were claimed; they are increasing.
+    def decode(self, places: Places, chunks: Sequence[bytes], path: str) -> None:
+        """Decode the chunks of primary blocks, which are increasing.
 
         Raises
         ------
         CorruptionError
             The bytes are not what was written.
         """
-        bounds = list(zip(self.starts[places].tolist(), self.starts[places + 1].tolist(), strict=True))
-        if self.values is None:
-            for place, data, (start, stop) in zip(places.tolist(), chunks, bounds, strict=True):
-                self.pieces[place] = codec.decode(data, stop - start, self.kind, self.dictionary, path)
-        elif self.coded:
-            codec.decode_codes(chunks, self.values, bounds, self.dictionary, path)
-        elif self.kind is ColumnType.BOOL:
-            bits = new_array(len(self.values), np.int64)
-            codec.decode_numbers(chunks, bits, bounds, path)
-            for start, stop in bounds:
-                self.values[start:stop] = bits[start:stop]
-        else:
-            codec.decode_numbers(chunks, self.values, bounds, path)
-
-    def claim(self, wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-        """Return those of some primary blocks that the caller is to decode now; None if somebody else is at it."""
+        cuts = np.flatnonzero(np.diff(places) != 1) + 1
+        bounds = [0, *cuts.tolist(), len(places)]
+        spans = []
+        for begin, end in itertools.pairwise(bounds):
+            first, stop = int(places[begin]), int(places[end - 1]) + 1
+            spans.append(Span(first, stop, self._decode_span(first, stop, chunks[begin:end], path)))
         with self._lock:
-            missing = wanted[~self.have[wanted]]
-            if self._claimed[missing].any():
-                return None
-            self._claimed[missing] = True
-            return missing
+            for span in spans:
+                self._add(span)
 
-    def done(self, places: npt.NDArray[np.int64], *, decoded: bool) -> None:
-        """Give claimed primary blocks free, decoded or not."""
-        with self._lock:
-            self._claimed[places] = False
-            if decoded:
-                self.have[places] = True
-                self._joined = None
+    def _add(self, span: Span) -> None:
+        """Add what nobody else has added meanwhile."""
+        free = self.missing(np.arange(span.first, span.stop))
+        rows = self._starts - self._starts[span.first]
+        for run in np.split(free, np.flatnonzero(np.diff(free) != 1) + 1):
+            if len(run):
+                first, stop = int(run[0]), int(run[-1]) + 1
+                array = span.array[int(rows[first]) : int(rows[stop])]
+                self._spans = tuple(sorted((*self._spans, Span(first, stop, array)), key=_first))
 
-    def array(self) -> pa.Array:
-        """Return the column of the whole page; what is not decoded holds anything."""
-        if self.values is not None:
-            return self._whole()
-        joined = self._joined
-        if joined is None:
-            rows = np.diff(self.starts).tolist()
-            joined = concat_columns(
-                [
-                    pa.nulls(count, self.kind.arrow) if piece is None else piece
-                    for piece, count in zip(self.pieces, rows, strict=True)
-                ]
-            )
-            self._joined = joined
+    def _decode_span(self, first: int, stop: int, chunks: Sequence[bytes], path: str) -> pa.Array:
+        starts = self._starts[first : stop + 1] - self._starts[first]
+        bounds = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+        count = int(starts[-1])
+        if not self._nulls and self._kind in _PLAIN:
+            values = new_array(count, _PLAIN[self._kind])
+            codec.decode_numbers(chunks, values, bounds, path)
+            return pa.array(values)
+        if not self._nulls and self._dictionary is not None and all(map(codec.is_coded, chunks)):
+            codes = new_array(count, np.int32)
+            codec.decode_codes(chunks, codes, bounds, self._dictionary, path)
+            return pa.DictionaryArray.from_arrays(pa.array(codes), self._dictionary, safe=False)
+        pieces = [
+            codec.decode(data, end - begin, self._kind, self._dictionary, path)
+            for data, (begin, end) in zip(chunks, bounds, strict=True)
+        ]
+        return concat_columns(pieces)
+
+    def array(self, places: Places) -> pa.Array:
+        """Return the rows of some primary blocks, all of them decoded, one after another; they are increasing."""
+        spans = self._spans
+        pieces = [piece for span in spans for piece in self._pieces(span, places)]
+        joined = concat_columns(pieces) if len(pieces) > 1 else pieces[0]
+        if len(spans) > 1 and len(places) == len(self._starts) - 1:
+            with self._lock:
+                self._spans = (Span(0, len(places), joined),)
         return joined
 
-    def _whole(self) -> pa.Array:
-        values = pa.array(self.values)
-        if self.dictionary is None or self.kind in _PLAIN:
-            return values
-        return pa.DictionaryArray.from_arrays(values, self.dictionary, safe=False)
+    def _pieces(self, span: Span, places: Places) -> list[pa.Array]:
+        """Return what a span has of some primary blocks."""
+        mine = places[np.searchsorted(places, span.first) : np.searchsorted(places, span.stop)]
+        if len(mine) == span.stop - span.first:
+            return [span.array]
+        offset = self._starts[span.first]
+        cuts = np.flatnonzero(np.diff(mine) != 1) + 1
+        return [
+            span.array[int(self._starts[run[0]] - offset) : int(self._starts[run[-1] + 1] - offset)]
+            for run in np.split(mine, cuts)
+            if len(run)
+        ]
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory, roughly."""
-        if self.values is not None:
-            return int(np.diff(self.starts)[self.have].sum()) * self.values.itemsize + 256
-        return int(sum(piece.nbytes for piece in self.pieces if piece is not None)) + 256
+        return _SMALL + sum(_SMALL + int(_own(span.array).nbytes) for span in self._spans)
+
+
+def _own(array: pa.Array) -> pa.Array:
+    """Return what of an array is not shared with others: without its dictionary."""
+    return array.indices if pa.types.is_dictionary(array.type) else array
+
+
+def _first(span: Span) -> int:
+    return span.first
 
 
 class Cache:

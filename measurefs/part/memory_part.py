@@ -67,7 +67,8 @@ class MemoryPart(Part):
         columns = {name: rows.columns[name] for name in names if name in rows.columns}
         keys = {TIME: rows.times, VERSION: rows.versions}
         columns |= {name: pa.array(values) for name, values in keys.items() if name in names}
-        return Loading(lambda: columns, [], 0)
+        count = len(extent.places) if which is None else int(np.count_nonzero(which))
+        return Loading(lambda: columns, np.zeros(count, np.int64), [], 0)
 
     def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
         """Return its blocks: nothing more is known of them."""

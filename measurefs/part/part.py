@@ -152,7 +152,7 @@ class Extent:
     blocks : Blocks
         b of them, in order.
     starts : int64 array, shape (b,)
-        Where each begins in the arrays that `Part.load` gives.
+        The first row of each, counted from the page's first.
     places : int64 array, shape (b,)
         The position of each among all blocks of the page.
     page : object
@@ -203,32 +203,52 @@ class Known(NamedTuple):
     dictionaries: Mapping[str, pa.Array]
 
 
-class Loading:
+class Loaded(NamedTuple):
+    """Columns of some blocks of an extent; the arrays may hold other rows, too.
+
+    Attributes
+    ----------
+    columns : mapping of str to pyarrow.Array
+    shifts : int64 array
+        For each of the blocks, what to add to a row's number in the page to get its place in the arrays.
+    """
+
+    columns: Mapping[str, pa.Array]
+    shifts: npt.NDArray[np.int64]
+
+    def only(self, names: Sequence[str]) -> Loaded:
+        """Return some of the columns."""
+        return self._replace(columns={name: self.columns[name] for name in names if name in self.columns})
+
+
+class Loading(NamedTuple):
     """Columns of an extent whose bytes have been read: they are there when all tasks were done.
 
     Attributes
     ----------
+    columns : callable
+        Returns them.
+    shifts : int64 array
+        See `Loaded`.
     tasks : list of callable
         Each decodes some chunks; in any order and any threads.
     chunks : int
         How many they are together.
     """
 
-    def __init__(
-        self, columns: Callable[[], Mapping[str, pa.Array]], tasks: list[Callable[[], None]], chunks: int
-    ) -> None:
-        self.columns = columns
-        self.tasks = tasks
-        self.chunks = chunks
+    columns: Callable[[], Mapping[str, pa.Array]]
+    shifts: npt.NDArray[np.int64]
+    tasks: list[Callable[[], None]]
+    chunks: int
 
 
-def decode(loadings: Sequence[Loading], run: Mapper) -> list[Mapping[str, pa.Array]]:
-    """Return the columns of each loading; `run` is not used where it would cost more than it saves."""
+def decode(loadings: Sequence[Loading], run: Mapper) -> list[Loaded]:
+    """Return what was loaded; `run` is not used where it would cost more than it saves."""
     tasks = [task for loading in loadings for task in loading.tasks]
     few = sum(loading.chunks for loading in loadings) <= _FEW_CHUNKS
     for _ in map(_call, tasks) if few else run(_call, tasks):
         pass
-    return [loading.columns() for loading in loadings]
+    return [Loaded(loading.columns(), loading.shifts) for loading in loadings]
 
 
 def _call(task: Callable[[], None]) -> None:
@@ -330,9 +350,8 @@ class Part(abc.ABC):
         extents = yield from self.extents(scan)
         names = [TIME, VERSION, *scan.columns]
         loadings = yield from together(*(self.load(extent, names) for extent in extents))
-        columns = decode(loadings, run)
         rows = [self.empty_rows(scan.columns)]
-        for extent, loaded in zip(extents, columns, strict=True):
+        for extent, loaded in zip(extents, decode(loadings, run), strict=True):
             rows.append(rows_of(extent, loaded, scan.start, scan.end))
         return concat_rows(rows, {name: column.type for name, column in rows[0].columns.items()})
 
@@ -340,37 +359,39 @@ class Part(abc.ABC):
 def runs_of(
     extent: Extent,
     places: npt.NDArray[np.int64] | slice,
-    columns: Mapping[str, pa.Array],
+    loaded: Loaded,
     start: int,
     end: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return where the wanted rows of some blocks start and stop; times are needed only of blocks partly wanted."""
+    """Return where the wanted rows of loaded blocks start and stop in the page; not all wanted, their times matter."""
     blocks = extent.blocks.those(places)
     starts = extent.starts[places]
     stops = starts + blocks.rows
     partly = (blocks.min_times < start) | (blocks.max_times >= end)
     if partly.any():
-        times = values_of(columns[TIME])
+        times, shifts = values_of(loaded.columns[TIME]), loaded.shifts[partly]
         starts, stops = starts.copy(), stops.copy()
-        starts[partly], stops[partly] = trim(times, starts[partly], stops[partly], start, end)
+        first, last = trim(times, starts[partly] + shifts, stops[partly] + shifts, start, end)
+        starts[partly], stops[partly] = first - shifts, last - shifts
     return starts, stops
 
 
-def rows_of(extent: Extent, columns: Mapping[str, pa.Array], start: int, end: int) -> Rows:
-    """Return the wanted rows of an extent, of all columns that are loaded."""
-    starts, stops = runs_of(extent, slice(None), columns, start, end)
+def rows_of(extent: Extent, loaded: Loaded, start: int, end: int) -> Rows:
+    """Return the wanted rows of an extent that is loaded, of all its columns."""
+    starts, stops = runs_of(extent, slice(None), loaded, start, end)
     codes = np.repeat(extent.blocks.codes, stops - starts)
-    taken = take_runs(columns, starts, stops)
+    taken = take_runs(loaded, starts, stops)
     times, versions = values_of(taken.pop(TIME)), values_of(taken.pop(VERSION))
     return Rows(extent.blocks.series, codes, times, versions, taken)
 
 
 def take_runs(
-    columns: Mapping[str, pa.Array], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    loaded: Loaded, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
 ) -> dict[str, pa.Array]:
-    """Return the rows of runs, one run after another; without a copy where they follow one another."""
+    """Return rows of loaded blocks, a run of each; without a copy where they follow one another."""
+    starts, stops = starts + loaded.shifts, stops + loaded.shifts
     whole = one_run(starts, stops)
     if whole is not None:
-        return {name: column[whole] for name, column in columns.items()}
+        return {name: column[whole] for name, column in loaded.columns.items()}
     positions = positions_of(starts, stops)
-    return {name: gather(column, positions) for name, column in columns.items()}
+    return {name: gather(column, positions) for name, column in loaded.columns.items()}

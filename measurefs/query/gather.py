@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 from measurefs.codec.widening import widened
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import Fetch, fetch, together
-from measurefs.part.part import TIME, VERSION, Loading, Mapper, decode, runs_of, take_runs
+from measurefs.part.part import TIME, VERSION, Loaded, Loading, Mapper, decode, runs_of, take_runs
 from measurefs.part.runs import Positions
 from measurefs.query.explain import Work
 from measurefs.query.layout import Layout
@@ -24,7 +24,6 @@ Mask = npt.NDArray[np.bool_]
 Portion = Sequence[tuple[int, Positions]]
 """Extents of a layout, and the blocks of each that are wanted."""
 
-Columns = Mapping[str, pa.Array]
 
 _PORTION_BYTES = 32 << 20
 _LEAST_ROWS = 1 << 18
@@ -40,7 +39,7 @@ class Cut(NamedTuple):
     blocks : int64 array, shape (r,)
         Of the layout, increasing.
     starts, stops : int64 array, shape (r,)
-        Rows, in the extent's arrays.
+        Rows, counted from the first of the extent's page.
     """
 
     extent: int
@@ -48,9 +47,9 @@ class Cut(NamedTuple):
     starts: Positions
     stops: Positions
 
-    def slab(self, columns: Columns) -> Slab:
-        """Return the rows."""
-        return Slab(self.blocks, self.stops - self.starts, take_runs(columns, self.starts, self.stops))
+    def slab(self, loaded: Loaded) -> Slab:
+        """Return the rows; `loaded` is of these blocks."""
+        return Slab(self.blocks, self.stops - self.starts, take_runs(loaded, self.starts, self.stops))
 
     def those(self, blocks: Mask) -> Cut:
         """Return some of the blocks."""
@@ -101,8 +100,8 @@ class Gatherer:
         start, end : int
             Times, ``[start, end)``.
         """
-        for cut, columns in self.cuts(layout, portion, names, start, end):
-            yield cut.slab(columns)
+        for cut, loaded in self.cuts(layout, portion, names, start, end):
+            yield cut.slab(loaded)
 
     def matching(
         self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
@@ -119,19 +118,20 @@ class Gatherer:
         later = [name for name in names if name not in judged]
         found: list[Slab] = []
         cuts: list[tuple[Cut, Mask]] = []
-        for cut, columns in self.cuts(layout, portion, judged, start, end):
-            slab = cut.slab(columns)
+        for cut, loaded in self.cuts(layout, portion, judged, start, end):
+            slab = cut.slab(loaded)
             mask = self.judge(layout, slab)
             if mask.any():
                 numbers = slab.run_numbers()
                 hit = np.bincount(numbers[mask], minlength=len(cut.blocks)) > 0
                 cuts.append((cut.those(hit), mask[hit[numbers]]))
                 found.append(slab.filter(mask))
-        rest: Sequence[Columns] = [{}] * len(cuts)
-        if later:
-            rest = self._decode([self._reading(layout, cut.extent, cut.blocks, later) for cut, _ in cuts])
-        for slab, (cut, mask), columns in zip(found, cuts, rest, strict=True):
-            yield Slab(slab.runs, slab.lengths, slab.columns | cut.slab(columns).filter(mask).columns)
+        if not later:
+            yield from found
+            return
+        rest = self._decode([self._reading(layout, cut.extent, cut.blocks, later) for cut, _ in cuts])
+        for slab, (cut, mask), loaded in zip(found, cuts, rest, strict=True):
+            yield Slab(slab.runs, slab.lengths, slab.columns | cut.slab(loaded).filter(mask).columns)
 
     def judge(self, layout: Layout, slab: Slab) -> Mask:
         """Return which rows the condition wants."""
@@ -182,21 +182,18 @@ class Gatherer:
         names: Sequence[str],
         start: int,
         end: int,
-    ) -> Iterator[tuple[Cut, Columns]]:
+    ) -> Iterator[tuple[Cut, Loaded]]:
         """Yield where the wanted rows of blocks are in the columns of their extents; parameters as for `rows`."""
         readings = []
         for number, blocks in portion:
             partly = (layout.low[blocks] < start).any() or (layout.high[blocks] >= end).any()
             needed = [TIME, *names] if partly and TIME not in names else names
             readings.append(self._reading(layout, number, blocks, needed))
-        for (number, blocks), columns in zip(portion, self._decode(readings), strict=True):
-            starts, stops = runs_of(layout.extents[number], layout.place[blocks], columns, start, end)
-            yield (
-                Cut(number, blocks, starts, stops),
-                {name: columns[name] for name in names if name in columns},
-            )
+        for (number, blocks), loaded in zip(portion, self._decode(readings), strict=True):
+            starts, stops = runs_of(layout.extents[number], layout.place[blocks], loaded, start, end)
+            yield Cut(number, blocks, starts, stops), loaded.only(names)
 
-    def _decode(self, readings: Sequence[Fetch[Loading]]) -> list[Columns]:
+    def _decode(self, readings: Sequence[Fetch[Loading]]) -> list[Loaded]:
         loadings: list[Loading] = self.fetch(together(*readings))
         self._work.chunks += sum(loading.chunks for loading in loadings)
         return decode(loadings, self._run)

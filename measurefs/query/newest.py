@@ -86,11 +86,9 @@ class Newest:
             slabs += known
         for portion in reader.gatherer.portions(layout, single, self._names):
             if query.condition.always:
-                for cut, columns in reader.gatherer.cuts(
-                    layout, portion, self._names, query.start, query.end
-                ):
+                for cut, loaded in reader.gatherer.cuts(layout, portion, self._names, query.start, query.end):
                     starts = np.maximum(cut.starts, cut.stops - 1)
-                    slabs.append(cut._replace(starts=starts).slab(columns))
+                    slabs.append(cut._replace(starts=starts).slab(loaded))
             else:
                 slabs += reader.gatherer.matching(layout, portion, self._names, query.start, query.end)
         return _last(layout, self._join(slabs))

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from measurefs.codec.columns import values_of
 from measurefs.part.fetch import together
-from measurefs.part.part import TIME, Known
+from measurefs.part.part import TIME, Known, Loaded
 from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable
 from measurefs.part.summary import ColumnSummary
@@ -44,9 +44,10 @@ class Stretch:
         return self.columns.get(name)
 
     @classmethod
-    def of_cut(cls, layout: Layout, cut: Cut, columns: Mapping[str, pa.Array]) -> Stretch:
+    def of_cut(cls, layout: Layout, cut: Cut, loaded: Loaded) -> Stretch:
         """Return the rows of some blocks where they lie."""
-        return cls(layout.series, layout.codes[cut.blocks], cut.starts, cut.stops, columns)
+        starts, stops = cut.starts + loaded.shifts, cut.stops + loaded.shifts
+        return cls(layout.series, layout.codes[cut.blocks], starts, stops, loaded.columns)
 
     @classmethod
     def of_slab(cls, layout: Layout, slab: Slab) -> Stretch:
@@ -107,8 +108,8 @@ class Reducer:
             single = self._add_known(found, layout, single)
         for portion in gatherer.portions(layout, single, self._names):
             if query.condition.always:
-                for cut, columns in gatherer.cuts(layout, portion, self._names, query.start, query.end):
-                    found.add(self._aggregation.of_stretch(Stretch.of_cut(layout, cut, columns)))
+                for cut, loaded in gatherer.cuts(layout, portion, self._names, query.start, query.end):
+                    found.add(self._aggregation.of_stretch(Stretch.of_cut(layout, cut, loaded)))
             else:
                 for slab in gatherer.matching(layout, portion, self._names, query.start, query.end):
                     found.add(self._aggregation.of_stretch(Stretch.of_slab(layout, slab)))
