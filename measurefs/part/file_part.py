@@ -145,7 +145,8 @@ class FilePart(Part):
         known = {column: self._held(extent, column) for column in wanted.values()}
         lacking = [column for column, each in known.items() if each is None or len(each.missing(primary))]
         tasks: list[Task] = []
-        held = {column: each for column, each in known.items() if each is not None}
+        own = () if keep else lacking  # what is kept must not grow unless the cache is told
+        held = {column: each for column, each in known.items() if each is not None and column not in own}
         if lacking:
             reading = fetch_chunks(chunk_table(page, primary), lacking, self.section_of, self.locate)
             _, chunks = yield from together(self.load_dictionaries(lacking), reading)

@@ -22,7 +22,7 @@ from measurefs.query.slab import Slab
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
 Portion = Sequence[tuple[int, Positions]]
-"""Extents of a layout, and the blocks of each that are wanted."""
+"""Extents of a layout, and the blocks of each that are wanted, as they lie in it."""
 
 
 _PORTION_BYTES = 32 << 20
@@ -37,7 +37,7 @@ class Cut(NamedTuple):
     extent : int
         Of the layout.
     blocks : int64 array, shape (r,)
-        Of the layout, increasing.
+        Of the layout, as they lie in the extent.
     starts, stops : int64 array, shape (r,)
         Rows, counted from the first of the extent's page.
     """
@@ -161,7 +161,7 @@ class Gatherer:
         """
         most = max(_PORTION_BYTES // (8 * max(len(names), 1)), _LEAST_ROWS)
         extents = layout.extent[chosen]
-        order = np.argsort(extents, kind="stable")
+        order = np.lexsort((layout.place[chosen], extents))
         firsts = np.flatnonzero(np.diff(extents[order], prepend=-1))
         portion: list[tuple[int, Positions]] = []
         rows = 0

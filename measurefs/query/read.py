@@ -265,8 +265,9 @@ class Reader:
 
     def _ordered(self, layout: Layout, blocks: Positions) -> bool:
         """Whether blocks lie in their extents as they do in the layout."""
-        extents = layout.extent[blocks]
-        return bool((extents[1:] >= extents[:-1]).all())
+        extents, places = layout.extent[blocks], layout.place[blocks]
+        later = (extents[1:] == extents[:-1]) & (places[1:] > places[:-1])
+        return bool((later | (extents[1:] > extents[:-1])).all())
 
     def _joined(self, slabs: Iterable[Slab]) -> Slab:
         return join(list(slabs), {name: self.types[name] for name in self.names})

@@ -108,9 +108,7 @@ class TimeSlices:
         rows : int
         """
         keys = ~times if self._descending else times
-        cut = int(np.partition(keys, rows)[rows])
-        if cut <= self._next:
-            return taken
+        cut = max(int(np.partition(keys, rows)[rows]), self._next + 1)
         self._taken = cut
         return Slice(taken.blocks, *self._between(self._next, cut))
 

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+import measurefs
 from measurefs import ClosedError, Database, Measure, SchemaError, TableOptions
 from tests.conftest import Store
 from tests.database.helpers import DAY, HOUR, numbered, open_store, rows_of, values_of
@@ -314,3 +315,23 @@ class TestLife:
         result.close()
         assert not [path for path in before if path.endswith(".part")]
         assert values_of(measure, "n") == list(range(50))
+
+
+def test_listed_series_come_in_their_order_from_blocks_far_apart() -> None:
+    hosts = [f"h{number:03}" for number in range(200)]
+    rows = 300
+    with measurefs.open("memory://", background=False) as db:
+        measure = db.create_measure("m", entity=["host"], fields={"v": "int64"})
+        measure.write(
+            {
+                "time": [time for _ in hosts for time in range(rows)],
+                "host": [host for host in hosts for _ in range(rows)],
+                "v": list(range(rows * len(hosts))),
+            },
+            durable=True,
+        )
+        listed = [hosts[number] for number in (150, 3, 77, 4, 199, 0)]
+        result = measure.query(10, 290, {"host": listed}, order="series").to_arrow()
+        wanted = [hosts.index(host) * rows + time for host in listed for time in range(10, 290)]
+        assert result["v"].to_pylist() == wanted
+        assert result["host"].to_pylist() == [host for host in listed for _ in range(10, 290)]
