@@ -42,6 +42,8 @@ def lower_bounds(values: Positions, starts: Positions, stops: Positions, least: 
     A binary search of all runs at once; none of them is empty. It begins near the row where the value would be if
     values lay at equal distances, as those of collectors nearly do.
     """
+    if len(starts) == 1:
+        return starts + np.searchsorted(values[starts[0] : stops[0]], least)
     first, last = values[starts].astype(np.float64), values[stops - 1].astype(np.float64)
     share = np.clip((least - first) / np.maximum(last - first, 1), 0, 1)
     guess = starts + (share * (stops - 1 - starts)).astype(np.int64)
