@@ -88,7 +88,9 @@ def test_questions_have_the_same_answers(any_fs: FileSystem) -> None:
     rows = frame.drop_duplicates(["source", "time"], keep="last")
     with measurefs.open(any_fs, read_only=True) as db:
         room = db.measure("room")
-        high = room.query(where={"value": {">": 990}, "source": "a"}, order="-time", limit=5, offset=2).to_pandas()
+        high = room.query(
+            where={"value": {">": 990}, "source": "a"}, order="-time", limit=5, offset=2
+        ).to_pandas()
         wanted = rows[(rows["value"] > 990) & (rows["source"] == "a")].sort_values("time", ascending=False)
         assert high["value"].tolist() == wanted["value"].tolist()[2:7]
         daily = room.aggregate(every="1d", by="source", values={"value": ["mean", "max"]}).to_pandas()

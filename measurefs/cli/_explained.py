@@ -25,7 +25,10 @@ def show(out: Console, work: Work, seconds: float) -> None:
     for name, text in (
         ("tables", f"{count(work.tables)} within the bounds, of {plural(work.rows_held, 'row')}"),
         ("parts", f"{_of(work.parts_read, work.parts)} looked at"),
-        ("blocks", f"{_of(work.blocks_read + work.blocks_known, work.blocks)} needed{_known(work.blocks_known)}"),
+        (
+            "blocks",
+            f"{_of(work.blocks_read + work.blocks_known, work.blocks)} needed{_known(work.blocks_known)}",
+        ),
         ("decoded", plural(work.chunks, "column chunk")),
         ("read", f"{size(work.bytes)} in {plural(work.ranges, 'range')}, {plural(work.requests, 'request')}"),
         ("put in order", f"{plural(work.rows_sorted, 'row')} that several parts have"),

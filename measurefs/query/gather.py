@@ -25,7 +25,7 @@ Portion = Sequence[tuple[int, Positions]]
 """Extents of a layout, and the blocks of each that are wanted, as they lie in it."""
 
 
-_PORTION_BYTES = 32 << 20
+_PORTION_BYTES = 16 << 20
 _LEAST_ROWS = 1 << 18
 
 

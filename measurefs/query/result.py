@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-_STREAM_BYTES = 32 << 20
+_STREAM_BYTES = 20 << 20
 _TABLE_BYTES = 512 << 20
 """Rows held at a time: while a result streams, and while it becomes one table anyway."""
 

@@ -276,7 +276,7 @@ UNSHRUNK = [Phase.explicit, Phase.reuse, Phase.generate]
 ANY_SPEED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=ANY_SPEED)
+@settings(max_examples=30, deadline=None, suppress_health_check=ANY_SPEED)
 @EXAMPLE
 def test_in_memory(shape: Shape, steps: list[Any], asked: list[Question]) -> None:
     check(Store(f"memory://{uuid.uuid4().hex}"), shape, steps, asked)
@@ -290,7 +290,7 @@ def test_on_disk(
     check(Store(str(tmp_path_factory.mktemp("store"))), shape, steps, asked)
 
 
-@settings(max_examples=3, deadline=None, phases=UNSHRUNK, suppress_health_check=ANY_SPEED)
+@settings(max_examples=2, deadline=None, phases=UNSHRUNK, suppress_health_check=ANY_SPEED)
 @EXAMPLE
 def test_in_a_bucket(
     s3_url: str, s3_options: dict[str, Any], shape: Shape, steps: list[Any], asked: list[Question]
