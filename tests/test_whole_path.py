@@ -94,7 +94,7 @@ def test_questions_have_the_same_answers(any_fs: FileSystem) -> None:
         wanted = rows[(rows["value"] > 990) & (rows["source"] == "a")].sort_values("time", ascending=False)
         assert high["value"].tolist() == wanted["value"].tolist()[2:7]
         daily = room.aggregate(every="1d", by="source", values={"value": ["mean", "max"]}).to_pandas()
-        groups = rows.groupby([rows["time"].dt.floor("1d"), "source"])["value"]
+        groups = rows.groupby([rows["time"].dt.floor("D"), "source"])["value"]
         assert daily["value_mean"].tolist() == pytest.approx(groups.mean().tolist())
         assert daily["value_max"].tolist() == groups.max().tolist()
         last = room.last().to_pandas().sort_values("source")

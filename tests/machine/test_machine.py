@@ -14,7 +14,7 @@ SHARE = settings(deadline=None, derandomize=True, suppress_health_check=list(Hea
 
 
 def test_in_memory_with_power_cuts() -> None:
-    run_state_machine_as_test(Machine, settings=settings(SHARE, max_examples=25, stateful_step_count=30))
+    run_state_machine_as_test(Machine, settings=settings(SHARE, max_examples=16, stateful_step_count=30))
 
 
 @pytest.mark.parametrize(("kind", "histories"), [("local", 8), ("s3", 1)])

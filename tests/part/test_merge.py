@@ -96,7 +96,7 @@ def written(fs, parts, columns, number=99, *, block_rows=3, hasher=xxh3, **how):
 
 
 @given(batches, st.sampled_from([SMALL, 1000, LARGE]), st.integers(1, 5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_slices_together_are_the_rows_merged_at_once(given_rows, memory, block_rows):
     fs = MemoryFileSystem()
     arrived = [batch(rows, first=100 * place) for place, rows in enumerate(given_rows)]
@@ -208,7 +208,7 @@ class TestCopying:
         st.integers(1, 3),
         st.sampled_from([xxh3, weak]),
     )
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_the_part_has_the_rows_merged_at_once(self, given_rows, memory, block_rows, least_rows, hasher):
         fs = MemoryFileSystem()
         arrived = [batch(rows, 100 * place, hasher) for place, rows in enumerate(given_rows)]

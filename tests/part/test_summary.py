@@ -138,7 +138,7 @@ def decoded(column: Any, kind: ColumnType, lengths: np.ndarray) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_summary_says_what_the_rows_say(kind: ColumnType, data: st.DataObject) -> None:
     """Computed at once or in pieces, from an array or a dictionary, and after it has been stored."""

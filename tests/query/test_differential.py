@@ -14,7 +14,7 @@ def check(seed: int, questions: int) -> None:
     assert run.counts["answers with rows"] > questions // 10, "hardly any question finds something"
 
 
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_questions_have_the_answers_that_duckdb_gives(seed: int) -> None:
     check(seed, A_STORE)
 

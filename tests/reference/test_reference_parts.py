@@ -306,8 +306,8 @@ class TestColumns:
         """Test_dataBlock, Test_timestampsMetadata, primaryBlockMetadata: the list of pages."""
         for entries in (
             [],
-            [(1, 1, 1, 1, 1, 1, 1, 1, 1, 1)],
-            [(2**64 - 1, 2**64 - 1, -(2**63), 2**63 - 1, *range(6))] * 2,
+            [(1,) * 13],
+            [(2**64 - 1, 2**64 - 1, -(2**63), 2**63 - 1, *range(9))] * 2,
         ):
             meta = Meta.from_entries(entries)
             again = Meta.decode(meta.encode(), "meta.bin")
