@@ -74,30 +74,22 @@ class HeldColumn:
         CorruptionError
             The bytes are not what was written.
         """
-        cuts = np.flatnonzero(np.diff(places) != 1) + 1
-        bounds = [0, *cuts.tolist(), len(places)]
-        spans = []
-        for begin, end in itertools.pairwise(bounds):
-            first, stop = int(places[begin]), int(places[end - 1]) + 1
-            spans.append(Span(first, stop, self._decode_span(first, stop, chunks[begin:end], path)))
+        ends = np.cumsum(np.diff(self._starts)[places])
+        starts = np.append(0, ends)
+        array = self._decode(chunks, list(itertools.pairwise(starts.tolist())), path)
         with self._lock:
-            for span in spans:
-                self._add(span)
+            free = self.missing(places)  # somebody else may have been at it, too
+            spans = list(self._spans)
+            for run in np.split(free, np.flatnonzero(np.diff(free) != 1) + 1):
+                if len(run):
+                    first, stop = np.searchsorted(places, (run[0], run[-1] + 1)).tolist()
+                    piece = array[int(starts[first]) : int(starts[stop])]
+                    spans.append(Span(int(run[0]), int(run[-1]) + 1, piece))
+            self._spans = tuple(sorted(spans, key=_first))
 
-    def _add(self, span: Span) -> None:
-        """Add what nobody else has added meanwhile."""
-        free = self.missing(np.arange(span.first, span.stop))
-        rows = self._starts - self._starts[span.first]
-        for run in np.split(free, np.flatnonzero(np.diff(free) != 1) + 1):
-            if len(run):
-                first, stop = int(run[0]), int(run[-1]) + 1
-                array = span.array[int(rows[first]) : int(rows[stop])]
-                self._spans = tuple(sorted((*self._spans, Span(first, stop, array)), key=_first))
-
-    def _decode_span(self, first: int, stop: int, chunks: Sequence[bytes], path: str) -> pa.Array:
-        starts = self._starts[first : stop + 1] - self._starts[first]
-        bounds = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
-        count = int(starts[-1])
+    def _decode(self, chunks: Sequence[bytes], bounds: Sequence[tuple[int, int]], path: str) -> pa.Array:
+        """Decode chunks, one after another."""
+        count = bounds[-1][1]
         if not self._nulls and self._kind in _PLAIN:
             values = new_array(count, _PLAIN[self._kind])
             codec.decode_numbers(chunks, values, bounds, path)
