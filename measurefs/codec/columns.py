@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import numbers
+from measurefs.codec.memory import new_array
 from measurefs.codec.numbers import NumberEncoding
 from measurefs.codec.types import ColumnType
 from measurefs.codec.zstd import MOST_EXPANSION, compress, decompress
@@ -171,7 +172,7 @@ def _decode(data: bytes, rows: int, kind: ColumnType, dictionary: pa.Array | Non
     if flags & _CODES:
         if dictionary is None:
             raise CorruptionError(path, "a chunk of codes stands in a column without a dictionary")
-        column = _decode_codes(body, count, dictionary, path)
+        column = _coded([body], [(0, count)], dictionary, path)
     elif kind.is_number:
         column = _decode_numbers(body, count, kind, path)
     elif kind.element is not None:
@@ -195,20 +196,10 @@ def decode_numbers(
 
 
 def decode_codes(
-    chunks: Sequence[bytes],
-    out: npt.NDArray[np.int32],
-    bounds: Sequence[tuple[int, int]],
-    dictionary: pa.Array,
-    path: str,
-) -> None:
-    """Decode chunks of codes without nulls into parts of an array; raises as `decode_numbers`."""
-    first, last = bounds[0][0], bounds[-1][1]
-    codes = np.zeros(last - first, np.int64)
-    within = [(start - first, stop - first) for start, stop in bounds]
-    numbers.decode_runs(_bodies(chunks, _CODES, path), codes, within, path)
-    _check_codes(codes, dictionary, path)
-    for start, stop in bounds:
-        out[start:stop] = codes[start - first : stop - first]
+    chunks: Sequence[bytes], bounds: Sequence[tuple[int, int]], dictionary: pa.Array, path: str
+) -> pa.Array:
+    """Decode chunks of codes without nulls, one after another, as a dictionary array; raises as `decode_numbers`."""
+    return _coded(_bodies(chunks, _CODES, path), bounds, dictionary, path)
 
 
 def _bodies(chunks: Sequence[bytes], flags: int, path: str) -> list[bytes]:
@@ -252,16 +243,14 @@ def _decode_numbers(body: bytes, count: int, kind: ColumnType, path: str) -> pa.
     return pa.array(out.astype(np.bool_) if kind is ColumnType.BOOL else out)
 
 
-def _decode_codes(body: bytes, count: int, dictionary: pa.Array, path: str) -> pa.Array:
-    codes = np.empty(count, np.int64)
-    numbers.decode_into(body, codes, path)
-    _check_codes(codes, dictionary, path)
-    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), dictionary, safe=False)
-
-
-def _check_codes(codes: npt.NDArray[np.int64], dictionary: pa.Array, path: str) -> None:
+def _coded(
+    bodies: Sequence[bytes], bounds: Sequence[tuple[int, int]], dictionary: pa.Array, path: str
+) -> pa.Array:
+    codes = new_array(bounds[-1][1], np.int64)
+    numbers.decode_runs(bodies, codes, bounds, path)
     if len(codes) and not (codes.min() >= 0 and codes.max() < len(dictionary)):
         raise CorruptionError(path, "a chunk of codes points outside its dictionary")
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), dictionary, safe=False)
 
 
 def _decode_bytes(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Array:

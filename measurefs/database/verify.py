@@ -24,8 +24,8 @@ from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.urls import open_url
 from measurefs.part.metadata import PartMetadata, check_format
 from measurefs.part.series import Hash
+from measurefs.part.tasks import Mapper
 from measurefs.part.verify import Damage, part_damage
-from measurefs.part.writer import Mapper
 from measurefs.query import check_names
 from measurefs.table import Runtime, TableOptions
 from measurefs.table.recovery import list_table

@@ -16,13 +16,12 @@ from measurefs.codec.checksum import verify32
 from measurefs.codec.types import ColumnType
 from measurefs.part.fetch import Fetch, Range
 from measurefs.part.held import HeldColumn
-from measurefs.part.writer import Mapper
+from measurefs.part.tasks import Mapper, Task, run_tasks
 
 _GAP = 4 << 10
 _CHUNKS_PER_TASK = 64
 
 Locate = Callable[[str, int, int], Range]
-Task = Callable[[], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -186,10 +185,5 @@ def decode_chunks(
         nulls = bool(found.nulls.any())
         held[column] = HeldColumn(kinds[column], dictionaries.get(column), starts, nulls=nulls)
         tasks += fill(held[column], found, np.arange(len(found.rows)))
-    for _ in run(_call, tasks) if len(tasks) > 1 else map(_call, tasks):
-        pass
+    run_tasks(tasks, run if len(tasks) > 1 else map)
     return {column: found.array(np.arange(len(chunks[column].rows))) for column, found in held.items()}
-
-
-def _call(task: Task) -> None:
-    task()

@@ -18,7 +18,7 @@ from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
-from measurefs.part.chunks import Task, decode_chunks, fetch_chunks, fill
+from measurefs.part.chunks import decode_chunks, fetch_chunks, fill
 from measurefs.part.encoded import EncodedBlocks
 from measurefs.part.fetch import Fetch, Range, together
 from measurefs.part.held import Cache, HeldColumn
@@ -43,7 +43,8 @@ from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import Selection, blocks_of, chunk_table, wanted_pages
 from measurefs.part.series import SeriesTable
 from measurefs.part.summary import Summary
-from measurefs.part.writer import Mapper, column_sections
+from measurefs.part.tasks import Mapper, Task
+from measurefs.part.writer import column_sections
 
 _OWN_CACHE_BYTES = 64 << 20
 _tokens = itertools.count()

@@ -89,15 +89,12 @@ class HeldColumn:
 
     def _decode(self, chunks: Sequence[bytes], bounds: Sequence[tuple[int, int]], path: str) -> pa.Array:
         """Decode chunks, one after another."""
-        count = bounds[-1][1]
         if not self._nulls and self._kind in _PLAIN:
-            values = new_array(count, _PLAIN[self._kind])
+            values = new_array(bounds[-1][1], _PLAIN[self._kind])
             codec.decode_numbers(chunks, values, bounds, path)
             return pa.array(values)
         if not self._nulls and self._dictionary is not None and all(map(codec.is_coded, chunks)):
-            codes = new_array(count, np.int32)
-            codec.decode_codes(chunks, codes, bounds, self._dictionary, path)
-            return pa.DictionaryArray.from_arrays(pa.array(codes), self._dictionary, safe=False)
+            return codec.decode_codes(chunks, bounds, self._dictionary, path)
         pieces = [
             codec.decode(data, end - begin, self._kind, self._dictionary, path)
             for data, (begin, end) in zip(chunks, bounds, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,15 +17,13 @@ from measurefs.part.fetch import Fetch, together
 from measurefs.part.rows import Rows, concat_rows, gather
 from measurefs.part.runs import one_run, positions_of, trim
 from measurefs.part.series import SeriesTable, merge_series
+from measurefs.part.tasks import Mapper, Task, run_tasks
 
 if TYPE_CHECKING:
     from measurefs.part.summary import Summary
 
 TIME, VERSION = "time", "version"
 """The names under which `Part.load` gives times and versions; no tag or field is called so."""
-
-Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""``map``, or an executor's."""
 
 _FEW_CHUNKS = 24
 
@@ -238,21 +236,16 @@ class Loading(NamedTuple):
 
     columns: Callable[[], Mapping[str, pa.Array]]
     shifts: npt.NDArray[np.int64]
-    tasks: list[Callable[[], None]]
+    tasks: list[Task]
     chunks: int
 
 
-def decode(loadings: Sequence[Loading], run: Mapper) -> list[Loaded]:
+def decode(loadings: Sequence[Loading], run: Mapper[Any, Any]) -> list[Loaded]:
     """Return what was loaded; `run` is not used where it would cost more than it saves."""
     tasks = [task for loading in loadings for task in loading.tasks]
     few = sum(loading.chunks for loading in loadings) <= _FEW_CHUNKS
-    for _ in map(_call, tasks) if few else run(_call, tasks):
-        pass
+    run_tasks(tasks, map if few else run)
     return [Loaded(loading.columns(), loading.shifts) for loading in loadings]
-
-
-def _call(task: Callable[[], None]) -> None:
-    task()
 
 
 class Part(abc.ABC):
@@ -339,7 +332,7 @@ class Part(abc.ABC):
         empty = Blocks(none.series, none.codes, none.times, none.times, none.times)
         return join_blocks([extent.blocks for extent in extents]) if extents else empty
 
-    def read(self, scan: Scan, run: Mapper = map) -> Fetch[Rows]:
+    def read(self, scan: Scan, run: Mapper[Any, Any] = map) -> Fetch[Rows]:
         """Read the wanted rows, in order.
 
         Raises

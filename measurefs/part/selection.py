@@ -118,12 +118,11 @@ def windows(page: Page, most_rows: int, summary: Summary | None = None) -> Itera
 
 
 def _window(page: Page, table: ChunkTable, first: int, stop: int, summary: Summary | None) -> Selection:
-    held = (page.block_primary >= first) & (page.block_primary < stop)
-    series, codes = narrowed(page.series, page.block_series[held])
-    blocks = Blocks(series, codes, page.block_rows[held], page.block_min[held], page.block_max[held])
-    start, end = np.searchsorted(page.block_primary, (first, stop)).tolist()
-    known = None if summary is None else summary.those(slice(start, end))
-    return Selection(blocks, table.slice(first, stop), known)
+    held = slice(*np.searchsorted(page.block_primary, (first, stop)).tolist())
+    blocks = blocks_of(page).those(held)
+    series, codes = narrowed(blocks.series, blocks.codes)
+    known = None if summary is None else summary.those(held)
+    return Selection(blocks._replace(series=series, codes=codes), table.slice(first, stop), known)
 
 
 def chunk_table(page: Page, primary: slice | npt.NDArray[np.int64] = slice(None)) -> ChunkTable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -35,10 +35,9 @@ from measurefs.part.rows import Rows
 from measurefs.part.sections import Sections
 from measurefs.part.summarise import is_worthwhile, summarise
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
+from measurefs.part.tasks import Mapper
 
 A = TypeVar("A")
-B = TypeVar("B")
-Mapper = Callable[[Callable[[A], B], Iterable[A]], Iterable[B]]
 
 _RECONSIDER_ROWS = 1 << 16
 _DISTINCT_SHARE = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,9 @@ import pyarrow as pa
 from measurefs.codec.widening import widened
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import Fetch, fetch, together
-from measurefs.part.part import TIME, VERSION, Loaded, Loading, Mapper, decode, runs_of, take_runs
+from measurefs.part.part import TIME, VERSION, Loaded, Loading, decode, runs_of, take_runs
 from measurefs.part.runs import Positions
+from measurefs.part.tasks import Mapper
 from measurefs.query.explain import Work
 from measurefs.query.layout import Layout
 from measurefs.query.plan import Query
@@ -71,7 +72,9 @@ class Gatherer:
         Whether what is decoded may be kept for the next query.
     """
 
-    def __init__(self, fs: FileSystem, query: Query, run: Mapper, work: Work, *, keep: bool = True) -> None:
+    def __init__(
+        self, fs: FileSystem, query: Query, run: Mapper[Any, Any], work: Work, *, keep: bool = True
+    ) -> None:
         self._fs = fs
         self._query = query
         self._run = run
@@ -160,17 +163,14 @@ class Gatherer:
             The columns to load of them.
         """
         most = max(_PORTION_BYTES // (8 * max(len(names), 1)), _LEAST_ROWS)
-        extents = layout.extent[chosen]
-        order = np.lexsort((layout.place[chosen], extents))
-        firsts = np.flatnonzero(np.diff(extents[order], prepend=-1))
         portion: list[tuple[int, Positions]] = []
         rows = 0
-        for blocks in np.split(chosen[order], firsts[1:]) if len(chosen) else ():
+        for number, blocks in layout.by_extent(chosen):
             count = int(layout.rows[blocks].sum())
             if portion and rows + count > most:
                 yield portion
                 portion, rows = [], 0
-            portion.append((int(layout.extent[blocks[0]]), blocks))
+            portion.append((number, blocks))
             rows += count
         if portion:
             yield portion

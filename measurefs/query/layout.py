@@ -6,7 +6,7 @@ form a cluster: only there can a row supersede another, so only there are versio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,14 @@ class Layout:
     def _take(self, order: Positions) -> None:
         for name in ("extent", "place", "codes", "rows", "low", "high"):
             setattr(self, name, getattr(self, name)[order])
+
+    def by_extent(self, chosen: Positions) -> Iterator[tuple[int, Positions]]:
+        """Yield the extents that hold some blocks, and the blocks of each as they lie in it."""
+        extents = self.extent[chosen]
+        order = np.lexsort((self.place[chosen], extents))
+        firsts = np.flatnonzero(np.diff(extents[order], prepend=-1))
+        for blocks in np.split(chosen[order], firsts[1:]) if len(chosen) else ():
+            yield int(self.extent[blocks[0]]), blocks
 
     def _find_clusters(self) -> Numbers:
         """Return the number of each block's cluster: one begins where all before it in the series have ended."""

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from measurefs.part.fetch import together
 from measurefs.part.part import TIME, VERSION, Extent, Known
 from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable, merge_series
@@ -95,25 +94,17 @@ class Newest:
 
     def _of_summaries(self, layout: Layout, blocks: Positions) -> tuple[list[Slab], Positions]:
         """Return the last rows of blocks as far as summaries hold them, and the blocks that must be read."""
-        query = self._query
-        whole = (layout.low[blocks] >= query.start) & (layout.high[blocks] < query.end)
-        numbers = np.unique(layout.extent[blocks[whole]]).tolist()
-        extents = [layout.extents[number] for number in numbers]
-        readings = [extent.part.known(extent, self._names) for extent in extents]
         slabs: list[Slab] = []
-        rest = [blocks[~whole]]
-        for number, known in zip(numbers, self._reader.gatherer.fetch(together(*readings)), strict=True):
-            mine = blocks[whole & (layout.extent[blocks] == number)]
+        told = np.zeros(len(layout.rows), np.bool_)
+        for extent, known, mine, places in self._reader.known(layout, blocks, self._names):
             if known.summary is None:
-                rest.append(mine)
                 continue
-            extent = layout.extents[number]
-            places = extent.places[layout.place[mine]]
             columns = {name: self._last_value(extent, known, name, places) for name in self._names}
             ones = np.ones(len(mine), np.int64)
             slabs.append(Slab(mine, ones, {name: each for name, each in columns.items() if each is not None}))
-            self._reader.work.told_by_summaries(len(mine))
-        return slabs, np.sort(np.concatenate(rest))
+            told[mine] = True
+        self._reader.work.told_by_summaries(int(told.sum()))
+        return slabs, blocks[~told[blocks]]
 
     def _last_value(self, extent: Extent, known: Known, name: str, places: Positions) -> pa.Array | None:
         """Return a column's values in the last rows of blocks; None if the part does not have it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,9 @@ import pyarrow as pa
 from measurefs.fs.errors import CorruptionError, NotExistError, ReadError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import fetch, together
-from measurefs.part.part import TIME, VERSION, First, Mapper, Part, Scan, decode
+from measurefs.part.part import TIME, VERSION, Extent, First, Known, Part, Scan, decode
 from measurefs.part.runs import Positions
+from measurefs.part.tasks import Mapper
 from measurefs.part.verify import file_damage
 from measurefs.query.conditions.pruning import Statistics
 from measurefs.query.explain import Work
@@ -63,7 +65,7 @@ class Reader:
         self,
         fs: FileSystem,
         query: Query,
-        run: Mapper = map,
+        run: Mapper[Any, Any] = map,
         *,
         memory: int,
         cache_bytes: int,
@@ -157,7 +159,8 @@ class Reader:
         possible = np.ones(len(layout.rows), np.bool_)
         if condition.always:
             return possible
-        for number, extent in enumerate(layout.extents):
+        for number, blocks in layout.by_extent(np.arange(len(layout.rows))):
+            extent = layout.extents[number]
             known = {name: extent.part.statistics(extent, name) for name in condition.columns}
             statistics = {
                 name: Statistics.absent(self._query.columns[name], found.rows)
@@ -167,8 +170,7 @@ class Reader:
                 if found is not None
             }
             if statistics:
-                mine = layout.extent == number
-                possible[mine] = condition.possible(statistics)[layout.place[mine]]
+                possible[blocks] = condition.possible(statistics)[layout.place[blocks]]
         return possible | layout.shared
 
     def _in_series_order(self, layout: Layout, chosen: Positions, most: int | None) -> Iterator[Slab]:
@@ -238,6 +240,22 @@ class Reader:
             for slab in self.gatherer.rows(layout, portion, every, query.start, query.end)
         ]
         return self._newest(layout, slabs, every)
+
+    def known(
+        self, layout: Layout, blocks: Positions, names: Sequence[str]
+    ) -> Iterator[tuple[Extent, Known, Positions, Positions]]:
+        """Yield what is known, without decoding, of those blocks of which all rows are within the bounds.
+
+        By extent: the extent, what is known of its page, the blocks, and the places of these in the page.
+        """
+        query = self._query
+        whole = (layout.low[blocks] >= query.start) & (layout.high[blocks] < query.end)
+        found = list(layout.by_extent(blocks[whole]))
+        extents = [layout.extents[number] for number, _ in found]
+        readings = [extent.part.known(extent, names) for extent in extents]
+        every = self.gatherer.fetch(together(*readings))
+        for extent, known, (_, mine) in zip(extents, every, found, strict=True):
+            yield extent, known, mine, extent.places[layout.place[mine]]
 
     def _newest(self, layout: Layout, slabs: Sequence[Slab], names: Sequence[str]) -> Slab:
         rows = join(slabs, {name: self.types[name] for name in names})

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec.columns import values_of
-from measurefs.part.fetch import together
 from measurefs.part.part import TIME, Known, Loaded
 from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable
@@ -120,15 +119,8 @@ class Reducer:
 
     def _add_known(self, found: Accumulation, layout: Layout, blocks: Positions) -> Positions:
         """Take what summaries tell of whole blocks, and return the blocks that must be read."""
-        query = self._query
-        whole = (layout.low[blocks] >= query.start) & (layout.high[blocks] < query.end)
-        numbers = np.unique(layout.extent[blocks[whole]]).tolist()
-        extents = [layout.extents[number] for number in numbers]
-        readings = [extent.part.known(extent, self._aggregation.columns) for extent in extents]
         answered = np.zeros(len(layout.rows), np.bool_)
-        for number, known in zip(numbers, self._reader.gatherer.fetch(together(*readings)), strict=True):
-            mine = blocks[whole & (layout.extent[blocks] == number)]
-            places = layout.extents[number].places[layout.place[mine]]
+        for _, known, mine, places in self._reader.known(layout, blocks, self._aggregation.columns):
             which = np.zeros(len(known.blocks.rows), np.bool_)
             which[places] = True
             which &= self._aggregation.answered(known.blocks, _columns(known))

@@ -78,9 +78,9 @@ class Slab:
         kept = lengths > 0
         return Slab(self.runs[kept], lengths[kept], columns)
 
-    def filter(self, keep: Mask | None) -> Slab:
-        """Return the rows to keep; all if there is no mask."""
-        if keep is None or keep.all():
+    def filter(self, keep: Mask) -> Slab:
+        """Return the rows to keep."""
+        if keep.all():
             return self
         positions = np.flatnonzero(keep)
         columns = {name: gather(column, positions) for name, column in self.columns.items()}

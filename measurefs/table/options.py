@@ -13,7 +13,8 @@ from typing import Any
 
 from measurefs.part.held import Cache
 from measurefs.part.series import Hash, xxh3
-from measurefs.part.writer import Mapper, PartOptions
+from measurefs.part.tasks import Mapper
+from measurefs.part.writer import PartOptions
 from measurefs.table.policy import MergeOptions
 
 MIB = 1 << 20
