@@ -25,7 +25,9 @@ from measurefs.fs import (
     File,
     FileSystem,
     FileSystemError,
+    HeldLock,
     LockFile,
+    LockHolder,
     NotExistError,
     OpenError,
     PermissionError_,
@@ -271,6 +273,14 @@ class FsspecFileSystem(FileSystem):
         if not self._exclusive:
             raise self._unsupported("create_lock_file", path)
         return self._locks.acquire(path)
+
+    def lock_holder(self, path: str) -> HeldLock | None:
+        self._at("lock_holder", path)
+        return self._locks.holder(path)
+
+    def break_lock(self, path: str) -> LockHolder | None:
+        self._at("break_lock", path)
+        return self._locks.break_lock(path)
 
     def close(self) -> None:
         """Stop renewing locks; one still held is free when its lease has passed."""

@@ -14,12 +14,16 @@ however long it slept, for a generation that follows one that was *not* released
 that follows a released generation (of which no holder is left that could ask) is, by its successor. So a
 chain of clean closes stays two files long, and every crash adds one small file.
 
+*Breaking a lock* (`LeaseLocks.break_lock`) is to create the next generation marked released, as if somebody had
+taken over and died at once: the holder finds it and is fenced, and whoever comes next need not watch anything.
+
 *A name that was deleted can be created again* by a contender that listed the chain and then stalled. So
 whoever has created a generation lists again, and gives way unless its own is the highest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -28,6 +32,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -36,6 +41,7 @@ from measurefs.fs import (
     FencedError,
     FileSystem,
     FileSystemError,
+    HeldLock,
     LockError,
     LockFile,
     LockHolder,
@@ -48,6 +54,10 @@ from measurefs.fs import (
 from measurefs.fs.structs import decodable
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_ATTEMPTS = 10
 
 # The acquisitions that this process holds at the moment: about these no watching is needed.
 _ours: set[str] = set()
@@ -65,11 +75,14 @@ class Generation(LockHolder, frozen=True):
         How often the holder has rewritten the file; what makes a living holder's file change.
     clean : bool
         Whether the generation before it had been released with nothing unfinished, or there was none.
+    breaking : bool
+        Whether it was only made to break the lock of the generation before it.
     """
 
     owner: str = ""
     renewals: int = 0
     clean: bool = False
+    breaking: bool = False
 
 
 class LeaseLocks:
@@ -131,6 +144,46 @@ class LeaseLocks:
         before = self._until_free(path, top)
         return self._create(path, top + 1, before, clean=before is not None and before.left_clean)
 
+    def holder(self, path: str) -> HeldLock | None:
+        """Return who holds a lock; None if it is free."""
+        return self._at_top(path, self._held_by)
+
+    def _held_by(self, path: str, token: int, content: bytes) -> HeldLock | None:
+        if _released(content):
+            return None
+        return HeldLock(_described(token, content), self.unrenewed(path, token))
+
+    def unrenewed(self, path: str, token: int) -> float | None:
+        """Return for how many seconds a generation has not changed, by the store's own clock; None if unknown."""
+        del path, token
+        return None
+
+    def break_lock(self, path: str) -> LockHolder | None:
+        """Fence the holder of a lock, and make it free at once; return who that was, None if it was free."""
+        return self._at_top(path, self._break)
+
+    def _break(self, path: str, token: int, content: bytes) -> LockHolder | None:
+        if _released(content):
+            return None
+        here = LockHolder.here(token + 1).leaving(clean=False)
+        fence = Generation(
+            *msgspec.structs.astuple(here), owner=secrets.token_hex(16), clean=False, breaking=True
+        )
+        self.fs.write(generation_path(path, token + 1), fence.encode(), exclusive=True)
+        if self._highest(path) != token + 1:
+            raise _changed(path)  # the name was free again only because many had come and gone since
+        return _described(token, content)
+
+    def _at_top(self, path: str, look: Callable[[str, int, bytes], T | None]) -> T | None:
+        """Call look with the highest generation and its content, anew if another takes its place meanwhile."""
+        for _ in range(_ATTEMPTS):
+            top = self._highest(path)
+            if top == 0:
+                return None
+            with contextlib.suppress(NotExistError, ExistError):
+                return look(path, top, self.fs.read(generation_path(path, top)))
+        raise _changed(path)
+
     def close(self) -> None:
         """Stop renewing, without letting go: what is still held is free for others a lease later."""
         for lock in list(self._locks):
@@ -171,7 +224,8 @@ class LeaseLocks:
 
     def _refusal(self, path: str, content: bytes) -> LockError:
         error = held(path, Generation.decode(content))
-        hint = f"{error.reason}; if it died, its lock is free once unrenewed for {self.lease:g} s"
+        free = f"once unrenewed for {self.lease:g} s, or at once after 'measurefs unlock'"
+        hint = f"{error.reason}; if it died, its lock is free {free}"
         return LockError("create_lock_file", path, hint, holder=error.holder)
 
     def _create(self, path: str, token: int, before: Generation | None, *, clean: bool) -> LeaseLock:
@@ -204,8 +258,8 @@ class LeaseLocks:
 class LeaseLock(LockFile):
     """A lock of a `LeaseLocks`, renewed by a thread of its own until it is closed or lost.
 
-    It is lost only when somebody else took over. A store that cannot be reached for longer than a lease
-    does not lose it: nobody else could acquire it there either.
+    It is lost only when somebody else took over or broke it, or deleted its file. A store that cannot be
+    reached for longer than a lease does not lose it: nobody else could acquire it there either.
     """
 
     def __init__(self, locks: LeaseLocks, path: str, content: Generation) -> None:
@@ -242,7 +296,9 @@ class LeaseLock(LockFile):
 
     def _find_out(self) -> None:
         """Look whether somebody took over; once that is so it stays so."""
-        lost = self._lost or self._successor()
+        self._lose(self._lost or self._successor())
+
+    def _lose(self, lost: FencedError | None) -> None:
         if lost is not None:
             self._lost = lost
             self._stop()
@@ -254,8 +310,24 @@ class LeaseLock(LockFile):
             return None
         holder = Generation.decode(content)
         who = f"process {holder.pid} on {holder.host}, since {holder.since}" if holder else "another process"
-        reason = f"taken over by {who}; stop writing and open the store again"
+        done = "broken" if holder and holder.breaking else "taken over"
+        reason = f"{done} by {who}; stop writing and open the store again"
         return FencedError("check", self.path, reason, holder=holder)
+
+    def _vanished(self) -> FencedError | None:
+        """Look for the lock's own file: where somebody has deleted it, others see a free lock."""
+        try:
+            found = Generation.decode(self._fs.read(generation_path(self.path, self.token)))
+        except NotExistError:
+            what = "deleted"
+        else:
+            if found is not None and found.owner == self._content.owner:
+                return None
+            what = "replaced"
+        reason = (
+            f"the lock's file was {what}, so that others may take it; stop writing and open the store again"
+        )
+        return FencedError("check", self.path, reason)
 
     def close(self, *, clean: bool = True) -> None:
         if self._over.is_set():
@@ -285,6 +357,8 @@ class LeaseLock(LockFile):
     def _renew(self) -> None:
         self._find_out()
         if self._lost is None:
+            self._lose(self._vanished())
+        if self._lost is None:
             self._write(msgspec.structs.replace(self._content, renewals=self._content.renewals + 1))
 
     def _write(self, content: Generation) -> None:
@@ -303,6 +377,15 @@ def _token(lock: str, name: str) -> int | None:
     if stem != lock or len(digits) != 16 or set(digits) - set("0123456789abcdef"):
         return None
     return int(digits, 16)
+
+
+def _described(token: int, content: bytes) -> LockHolder:
+    """Return the holder that a generation tells of, even where it is unreadable."""
+    return Generation.decode(content) or LockHolder(token, "unknown", 0, "unknown")
+
+
+def _changed(path: str) -> LockError:
+    return LockError("break_lock", path, "it changes hands all the time; look again who holds it")
 
 
 def _released(content: bytes) -> bool:

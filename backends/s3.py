@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-import threading
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from measurefs.backends.lease import LeaseLocks
+from measurefs.backends.lease import LeaseLocks, generation_path
 from measurefs.backends.ranges import LARGEST, Fetch, RangeReader, cut, plan
-from measurefs.backends.s3_client import Body, S3Client, What, all_of
-from measurefs.backends.s3_delete import delete_all
-from measurefs.backends.s3_errors import answer, not_implemented
-from measurefs.backends.s3_upload import S3Writer, Uploader
+from measurefs.backends.s3_client import Body, S3Client, What, age, all_of
+from measurefs.backends.s3_delete import delete_all, delete_keys
+from measurefs.backends.s3_errors import answer
+from measurefs.backends.s3_proof import prove
+from measurefs.backends.s3_upload import S3Writer, Uploader, abort_all
 from measurefs.fs import (
     Buffer,
     DeleteError,
@@ -21,19 +22,19 @@ from measurefs.fs import (
     File,
     FileSystem,
     FileSystemError,
+    HeldLock,
     LockFile,
+    LockHolder,
     NotExistError,
     ReadError,
-    UnsupportedStoreError,
     basename,
     check_path,
     join,
+    parent,
 )
 
 MIB = 2**20
-
-_proven: set[tuple[str, str]] = set()
-_proving = threading.Lock()
+_log = logging.getLogger(__name__)
 
 
 class S3FileSystem(FileSystem):
@@ -43,9 +44,10 @@ class S3FileSystem(FileSystem):
     ``write``                 1 PUT (exclusive as well); above ``multipart_threshold`` parts + 2
     ``read``, ``open_file``   1 GET, 1 HEAD; then 1 GET for each read
     ``read_ranges``           1 GET for each stretch of neighbouring ranges, in parallel
-    ``read_dir``              1 LIST for each 1,000 names
+    ``read_dir, read_tree``   1 LIST for each 1,000 names
     ``create_file``           1 HEAD, and what ``write`` costs when it is closed
     ``delete_file``           1 HEAD, 1 DELETE
+    ``delete_files``          1 DeleteObjects for each 1,000 files
     ``must_rm_all``           1 LIST and 1 DeleteObjects for each 1,000 objects
     ``make_dir, sync_path``   none: names are prefixes, and an object is durable when its PUT returns
     ========================  ======================================================================
@@ -70,7 +72,14 @@ class S3FileSystem(FileSystem):
         If false it fails at once, but remembers when it saw the lock in which state: a later call, a lease
         or more after, takes over too.
     retry_deadline : float
-        For how many seconds a request is repeated that fails for passing reasons.
+        For how many seconds a request is repeated that fails for passing reasons; a ``Retry-After`` of the store
+        is respected.
+    request_timeout : float
+        How many seconds one attempt of a request may take, to connect, to be answered and to its last byte; then it
+        is given up and repeated. A body gets the time it needs at ``minimum_rate`` on top (a completion of an
+        upload in parts ten times as long).
+    minimum_rate : float
+        Bytes a second that a body moves at least; one that comes or goes more slowly is given up.
     assume_conditional_writes : bool
         Skip the proof that the store honours ``If-None-Match: *``. On a store that ignores it two writers
         destroy each other's data; that no two ever meet is then your affair.
@@ -81,9 +90,15 @@ class S3FileSystem(FileSystem):
     **storage_options
         What `s3fs.S3FileSystem` takes: ``key``, ``secret``, ``token``, ``profile``, ``anon``,
         ``endpoint_url``, ``client_kwargs``, ``config_kwargs``, ``use_ssl``, ``requester_pays``,
-        ``s3_additional_kwargs`` and others. Retries of botocore are always off; timeouts are 5 s to connect
-        and 20 s to read unless ``config_kwargs`` says otherwise; with an endpoint of your own, checksums
-        are sent when required only.
+        ``s3_additional_kwargs`` and others; and ``region`` (or ``region_name``), short for the one in
+        ``client_kwargs``. Retries of botocore are always off, and so is the ``read_timeout`` of
+        ``config_kwargs`` unless given; connecting may take 5 s; with an endpoint of your own, checksums are
+        sent when required only.
+
+    Raises
+    ------
+    UnsupportedStoreError
+        There is no such storage option, or the URL names no bucket.
     """
 
     remote = True
@@ -95,6 +110,8 @@ class S3FileSystem(FileSystem):
         lease: float = 30.0,
         lock_wait: bool = True,
         retry_deadline: float = 60.0,
+        request_timeout: float = 20.0,
+        minimum_rate: float = 64 * 1024,
         assume_conditional_writes: bool = False,
         max_concurrency: int = 32,
         multipart_threshold: int = 64 * MIB,
@@ -102,11 +119,20 @@ class S3FileSystem(FileSystem):
         **storage_options: Any,
     ) -> None:
         self._client = S3Client(
-            url, retry_deadline=retry_deadline, max_concurrency=max_concurrency, options=storage_options
+            url,
+            retry_deadline=retry_deadline,
+            request_timeout=request_timeout,
+            minimum_rate=minimum_rate,
+            max_concurrency=max_concurrency,
+            options=storage_options,
+            own=inspect.signature(S3FileSystem).parameters,
         )
         self._uploader = Uploader(self._client, multipart_threshold, part_size)
         self._locks = _S3LeaseLocks(self, lease=lease, wait=lock_wait)
-        self._assumed = assume_conditional_writes
+        self._proven = assume_conditional_writes
+
+    def __repr__(self) -> str:
+        return f"S3FileSystem('s3://{join(self._client.bucket, self._client.prefix)}')"
 
     @classmethod
     def from_url(cls, url: str, **storage_options: Any) -> S3FileSystem:
@@ -142,6 +168,20 @@ class S3FileSystem(FileSystem):
         # An empty name is the placeholder that some consoles create for an empty "directory".
         return sorted(entry for entry in entries if entry.name)
 
+    def read_tree(self, path: str, limit: int) -> list[DirEntry] | None:
+        what = What("read_tree", check_path(path, "read_tree", root=True))
+        return self._client.run(what, self._read_tree, what, limit)
+
+    async def _read_tree(self, what: What, limit: int) -> list[DirEntry] | None:
+        prefix = self._client.below(what.path)
+        entries: list[DirEntry] = []
+        async for page in self._client.pages(what, Prefix=prefix):
+            for item in page.get("Contents", ()):
+                entries.append(DirEntry(item["Key"].removeprefix(prefix), False, item["Size"]))
+            if len(entries) > limit or (len(entries) == limit and page.get("IsTruncated")):
+                return None
+        return sorted(entry for entry in entries if entry.name and not entry.name.endswith("/"))
+
     def create_file(self, path: str) -> File:
         what = What("create_file", check_path(path, "create_file"))
         if self._client.run(what, self._head, what) is not None:
@@ -166,6 +206,8 @@ class S3FileSystem(FileSystem):
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
         what = What("write", check_path(path, "write"))
+        if exclusive:
+            self._prove(what.operation)
         return self._client.run(what, self._uploader.put, what, data, exclusive=exclusive)
 
     def write_all(self, files: Mapping[str, Buffer]) -> None:
@@ -230,6 +272,12 @@ class S3FileSystem(FileSystem):
     async def _delete_object(self, what: What) -> None:
         await self._client.call(what, "delete_object", Key=self._client.key(what.path))
 
+    def delete_files(self, paths: Sequence[str]) -> None:
+        whats = [What("delete_files", check_path(path, "delete_files")) for path in paths]
+        if whats:
+            keys = [self._client.key(what.path) for what in whats]
+            self._client.run(whats[0], delete_keys, self._client, whats[0], keys)
+
     def must_rm_all(self, path: str) -> None:
         what = What("must_rm_all", check_path(path, "must_rm_all", root=True))
         self._client.run(what, delete_all, self._client, what)
@@ -237,8 +285,9 @@ class S3FileSystem(FileSystem):
     def create_lock_file(self, path: str) -> LockFile:
         """Take the lock, which is a chain of objects ``<path>.<token as 16 hex digits>``.
 
-        The first time for a bucket in this process it also proves that the store honours
-        ``If-None-Match: *``, with two PUTs, a HEAD and a DELETE under ``_probe/``.
+        Before the first lock or exclusive write of a bucket in this process it is proved that the store honours
+        ``If-None-Match: *``, by four PUTs, a GET and a DELETE under ``_probe/``. If the holder before did not let go
+        in good order, the uploads in parts that it left unfinished in the lock's directory are aborted (a LIST).
 
         Raises
         ------
@@ -248,37 +297,37 @@ class S3FileSystem(FileSystem):
             The store overwrites where it must refuse, so that two writers could not be kept apart.
         """
         check_path(path, "create_lock_file")
-        if not self._assumed:
-            self._prove_conditional_writes()
-        return self._locks.acquire(path)
+        self._prove("create_lock_file")
+        lock = self._locks.acquire(path)
+        if not lock.clean:
+            self._abort_uploads(parent(path))
+        return lock
 
-    def _prove_conditional_writes(self) -> None:
-        what = What("create_lock_file", "_probe")
-        store = (self._client.run(what, self._client.endpoint), self._client.bucket)
-        with _proving:
-            if store in _proven:
-                return
-            probe = join("_probe", secrets.token_hex(16))
-            try:
-                if not self._refuses_second_write(probe):
-                    raise _unsupported(store, "it overwrites an object in spite of the header")
-            finally:
-                what = What("create_lock_file", probe)
-                self._client.run(what, self._delete_object, what)
-            _proven.add(store)
+    def lock_holder(self, path: str) -> HeldLock | None:
+        """Return who holds a lock: 1 LIST, and 1 GET if there ever was one."""
+        check_path(path, "lock_holder")
+        return self._locks.holder(path)
 
-    def _refuses_second_write(self, probe: str) -> bool:
-        store = (self._client.run(What("write", probe), self._client.endpoint), self._client.bucket)
+    def break_lock(self, path: str) -> LockHolder | None:
+        """Fence whoever holds a lock, so that the next to take it need not wait: 2 LIST, 1 GET, 1 PUT."""
+        check_path(path, "break_lock")
+        self._prove("break_lock")
+        return self._locks.break_lock(path)
+
+    def _prove(self, operation: str) -> None:
+        if not self._proven:
+            prove(self._client, operation)
+            self._proven = True
+
+    def _abort_uploads(self, directory: str) -> None:
+        what = What("abort_uploads", directory)
         try:
-            self.write(probe, b"first", exclusive=True)
-            self.write(probe, b"second", exclusive=True)
-        except ExistError:
-            return True
+            count = self._client.run(what, abort_all, self._client, what)
         except FileSystemError as error:
-            if not_implemented(error):
-                raise _unsupported(store, "it does not implement the header") from error
-            raise
-        return False
+            _log.warning("unfinished uploads stay until the bucket's lifecycle rule drops them: %s", error)
+        else:
+            if count:
+                _log.info("aborted %d unfinished uploads of a writer that died, in %r", count, directory)
 
     def close(self) -> None:
         """Close connections and stop renewing locks; a lock still held is free when its lease has passed."""
@@ -302,6 +351,11 @@ class _S3LeaseLocks(LeaseLocks):
         pages = self._s3._client.pages(what, Prefix=chain)
         return [basename(item["Key"]) async for page in pages for item in page.get("Contents", ())]
 
+    def unrenewed(self, path: str, token: int) -> float | None:
+        what = What("lock_holder", generation_path(path, token))
+        head = self._s3._client.run(what, self._s3._head, what)
+        return age(head) if head is not None else None
+
     def remove(self, path: str) -> None:
         what = What("create_lock_file", path)
         self._s3._client.run(what, self._s3._delete_object, what)
@@ -311,11 +365,3 @@ def _check_same(what: What, bodies: Sequence[Body], etag: str) -> None:
     """Refuse to mix the bytes of two objects: the name was written again between two requests."""
     if any(body.etag != etag for body in bodies):
         raise ReadError(*what, "the object was replaced while it was being read; open it again")
-
-
-def _unsupported(store: tuple[str, str], why: str) -> UnsupportedStoreError:
-    return UnsupportedStoreError(
-        f"cannot open bucket {store[1]!r} at {store[0]} for writing: two writers cannot be kept apart, "
-        f"because the store does not honour 'If-None-Match: *' ({why}); use a store or release that does, "
-        f"open with read_only=True, or pass assume_conditional_writes=True if no two writers will ever meet"
-    )

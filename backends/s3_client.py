@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import datetime
+import email.utils
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import fsspec.asyn
 import s3fs
 import tenacity
 
-from measurefs.backends.s3_errors import TruncatedError, answer, origin, passing, translate
+from measurefs.backends.s3_errors import TruncatedError, answer, origin, passing, retry_after, translate
+from measurefs.backends.s3_options import s3fs_options
 from measurefs.fs import FileSystemError, UnsupportedStoreError, check_path
 
 T = TypeVar("T")
@@ -25,16 +29,11 @@ OWNER = "measurefs-owner"
 PAGE = 1000
 """How many names a LIST is asked for, the most that S3 gives."""
 
-_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-# Options that would hand the connection to somebody else's event loop, or listings to a cache.
-_OURS = (
-    "asynchronous",
-    "loop",
-    "skip_instance_cache",
-    "use_listings_cache",
-    "listings_expiry_time",
-    "max_paths",
-)
+PIECE = 256 * 1024
+"""How many bytes of a body are read at most before the time that it takes is looked at."""
+
+
+_BACKOFF = tenacity.wait_random_exponential(multiplier=0.1, max=10)
 
 
 class What(NamedTuple):
@@ -65,22 +64,48 @@ class S3Client:
         ``s3://bucket/prefix``; an access point's ARN may stand for the bucket.
     retry_deadline : float
         For how many seconds a request is repeated that fails for passing reasons.
+    request_timeout, minimum_rate : float
+        For how many seconds one attempt of a request may take, besides the time for the bytes of its body at
+        so many bytes a second.
     max_concurrency : int
         How many requests may be under way at the same time.
     options : dict
         What `s3fs.S3FileSystem` takes.
+    own : collection of str
+        What the backend takes besides, to suggest it for a name that nobody knows.
+
+    Raises
+    ------
+    UnsupportedStoreError
+        The URL names no bucket, or one of the options does not exist.
     """
 
     def __init__(
-        self, url: str, *, retry_deadline: float, max_concurrency: int, options: dict[str, Any]
+        self,
+        url: str,
+        *,
+        retry_deadline: float,
+        request_timeout: float,
+        minimum_rate: float,
+        max_concurrency: int,
+        options: dict[str, Any],
+        own: Collection[str] = (),
     ) -> None:
-        self._s3 = s3fs.S3FileSystem(**_s3fs_options(options, max_concurrency))
+        chosen = s3fs_options(
+            url, options, max_concurrency=max_concurrency, request_timeout=request_timeout, own=own
+        )
+        try:
+            self._s3 = s3fs.S3FileSystem(**chosen)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnsupportedStoreError(f"cannot open {url!r}: {error.args[0]}") from error
         self._s3.retries = 1
         self.bucket, prefix, _ = self._s3.split_path(url)
         if not self.bucket:
             raise UnsupportedStoreError(f"cannot open {url!r}: name a bucket, as in 's3://bucket/prefix'")
         self.prefix = check_path(prefix.strip("/"), "open", root=True)
         self._deadline = retry_deadline
+        self._request_timeout = request_timeout
+        self._minimum_rate = minimum_rate
         self._slots = asyncio.Semaphore(max_concurrency)
         self._pid = os.getpid()
         self._closed = False
@@ -113,12 +138,22 @@ class S3Client:
         return result
 
     async def call(
-        self, what: What, method: str, *, retry: Callable[[BaseException], bool] = passing, **params: Any
+        self,
+        what: What,
+        method: str,
+        *,
+        retry: Callable[[BaseException], bool] = passing,
+        patience: float = 1.0,
+        **params: Any,
     ) -> dict[str, Any]:
-        """Send one request, again as long as it fails for passing reasons, and return the answer."""
+        """Send one request, again as long as it fails for passing reasons, and return the answer.
+
+        Patience multiplies the time that an attempt may take, where the store has much to do.
+        """
+        allowed = self._request_timeout * patience + len(params.get("Body", b"")) / self._minimum_rate
 
         async def attempt() -> dict[str, Any]:
-            async with self._slots:
+            async with self._slots, _at_most(allowed):
                 answered: dict[str, Any] = await self._s3._call_s3(method, Bucket=self.bucket, **params)
                 return answered
 
@@ -129,10 +164,10 @@ class S3Client:
         window = {} if stop is None else {"Range": f"bytes={start}-{stop - 1}"}
 
         async def attempt() -> Body:
-            async with self._slots:
+            async with self._slots, _at_most(self._request_timeout) as limit:
                 head = await self._s3._call_s3("get_object", Bucket=self.bucket, Key=key, **window)
                 try:
-                    data = await head["Body"].read()
+                    data = await self._read(head["Body"], limit)
                 finally:
                     head["Body"].close()
             if len(data) != head["ContentLength"]:
@@ -140,6 +175,19 @@ class S3Client:
             return Body(data, head.get("ETag", ""))
 
         return await self.retried(what, attempt)
+
+    async def _read(self, body: Any, limit: asyncio.Timeout) -> bytes:
+        """Read a body as long as it keeps coming at the minimum rate, however long it is."""
+        loop = asyncio.get_running_loop()
+        pieces: list[bytes] = []
+        expected = arrived = 0
+        while piece := await body.read(PIECE):
+            pieces.append(piece)
+            arrived += len(piece)
+            if arrived >= expected:
+                limit.reschedule(loop.time() + self._request_timeout)
+                expected = arrived + int(self._request_timeout * self._minimum_rate)
+        return b"".join(pieces)
 
     async def pages(self, what: What, **params: Any) -> AsyncIterator[dict[str, Any]]:
         """List keys, page by page, as they are at this moment."""
@@ -160,7 +208,7 @@ class S3Client:
         begun = time.monotonic()
         loop = tenacity.AsyncRetrying(
             stop=tenacity.stop_before_delay(self._deadline),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=10),
+            wait=self._pause,
             retry=tenacity.retry_if_exception(retry),
             reraise=True,
         )
@@ -174,6 +222,13 @@ class S3Client:
                 f"{tries} attempts in {time.monotonic() - begun:.1f} s (retry_deadline={self._deadline:g})"
             )
             raise translate(error, *what, effort) from origin(error)
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Return for how many seconds to wait before the next attempt; longer if the store asks for it."""
+        pause = _BACKOFF(state)
+        asked = retry_after(state.outcome.exception()) if state.outcome else 0.0
+        over = state.seconds_since_start or 0.0
+        return asked + pause if over + asked + pause < self._deadline else pause
 
     async def owner_of(self, what: What, key: str) -> str | None:
         """Return the owner token of an object; None where there is no such object or it has no token."""
@@ -201,6 +256,21 @@ class S3Client:
         fsspec.asyn.sync(self._s3.loop, creator.__aexit__, None, None, None)
 
 
+@contextlib.asynccontextmanager
+async def _at_most(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Give up what is awaited within it after so many seconds, or at the time it is rescheduled to."""
+    limit = asyncio.timeout(seconds)
+    begun = time.monotonic()
+    try:
+        async with limit:
+            yield limit
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        reason = f"there was no whole answer after {time.monotonic() - begun:.1f} s (see request_timeout)"
+        raise TimeoutError(reason) from error
+
+
 async def all_of(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all of them at once; when some fail, raise the first failure once none is under way any more."""
     done = await asyncio.gather(*coroutines, return_exceptions=True)
@@ -212,28 +282,15 @@ async def all_of(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return results
 
 
+def age(head: dict[str, Any]) -> float | None:
+    """Return how many seconds ago an object was written, by the store's own clock, from the answer to a HEAD."""
+    now = head.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    if not now or "LastModified" not in head:
+        return None
+    passed: datetime.timedelta = email.utils.parsedate_to_datetime(now) - head["LastModified"]
+    return max(0.0, passed.total_seconds())
+
+
 def conflicted(error: BaseException) -> bool:
     """Tell whether the store answered that a competing request was in flight."""
     return answer(error)[0] == 409
-
-
-def _s3fs_options(options: dict[str, Any], max_concurrency: int) -> dict[str, Any]:
-    """Fill in what users leave out, and put in force what the backend relies on."""
-    chosen = {name: value for name, value in options.items() if name not in _OURS}
-    defaults: dict[str, Any] = {
-        "connect_timeout": 5,
-        "read_timeout": 20,
-        "max_pool_connections": max_concurrency,
-    }
-    if _custom_endpoint(chosen):
-        # Checksums that S3 alone understands are rejected, or damage the body, at several look-alikes.
-        defaults["request_checksum_calculation"] = "when_required"
-        defaults["response_checksum_validation"] = "when_required"
-    forced = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
-    chosen["config_kwargs"] = defaults | chosen.get("config_kwargs", {}) | forced
-    return chosen | {"skip_instance_cache": True, "use_listings_cache": False}
-
-
-def _custom_endpoint(options: dict[str, Any]) -> bool:
-    given = options.get("endpoint_url") or options.get("client_kwargs", {}).get("endpoint_url")
-    return bool(given) or any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)

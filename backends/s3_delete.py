@@ -15,12 +15,22 @@ BATCH = 1000
 async def delete_all(client: S3Client, what: What) -> None:
     """Delete the object of the path's name and all objects under it, page by page; none is success."""
     async for keys in _batches(client, what):
-        try:
-            await _delete_batch(client, what, keys)
-        except FileSystemError as error:
-            if not not_implemented(error):
-                raise
-            await all_of(client.call(what, "delete_object", Key=key) for key in keys)
+        await _delete(client, what, keys)
+
+
+async def delete_keys(client: S3Client, what: What, keys: list[str]) -> None:
+    """Delete objects; those that are missing are no failure."""
+    for start in range(0, len(keys), BATCH):
+        await _delete(client, what, keys[start : start + BATCH])
+
+
+async def _delete(client: S3Client, what: What, keys: list[str]) -> None:
+    try:
+        await _delete_batch(client, what, keys)
+    except FileSystemError as error:
+        if not not_implemented(error):
+            raise
+        await all_of(client.call(what, "delete_object", Key=key) for key in keys)
 
 
 async def _batches(client: S3Client, what: What) -> AsyncIterator[list[str]]:

@@ -69,11 +69,13 @@ _NO_ACCESS = (
 _OTHERWISE: dict[str, type[FileSystemError]] = {
     "create_file": WriteError,
     "delete_file": DeleteError,
+    "delete_files": DeleteError,
     "must_rm_all": DeleteError,
     "open_file": OpenError,
     "read": ReadError,
     "read_dir": ReadError,
     "read_ranges": ReadError,
+    "read_tree": ReadError,
     "write": WriteError,
     "write_all": WriteError,
 }
@@ -112,6 +114,18 @@ def passing(error: BaseException) -> bool:
 def passing_answer(status: int, code: str) -> bool:
     """Tell whether an answer means: later, perhaps."""
     return code in _PASSING_CODES or status in {408, 409, 429} or (status >= 500 and status != 501)
+
+
+def retry_after(error: BaseException | None) -> float:
+    """Return for how many seconds the store asked to be left alone; 0 where it did not."""
+    cause = error and origin(error)
+    if not isinstance(cause, boto.ClientError):
+        return 0.0
+    headers = cause.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        return max(0.0, float(headers.get("retry-after", 0)))
+    except ValueError:
+        return 0.0  # the other form, a date by a clock that need not be ours
 
 
 def not_implemented(error: BaseException) -> bool:

@@ -14,6 +14,9 @@ from measurefs.backends.s3_errors import passing
 from measurefs.fs import Buffer, ExistError, File, FileSystemError, NotExistError, WriteError
 
 MAX_PARTS = 10_000
+COMPLETION = 10.0
+"""How much longer than other requests a completion may take: the store puts the parts together."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -114,6 +117,7 @@ class Upload:
                 self._what,
                 "complete_multipart_upload",
                 retry=_retry_completion,
+                patience=COMPLETION,
                 **self._target,
                 MultipartUpload=parts,
                 **condition,
@@ -130,9 +134,7 @@ class Upload:
     async def abort(self) -> None:
         """Drop the parts sent so far."""
         try:
-            await self._client.call(self._what, "abort_multipart_upload", **self._target)
-        except NotExistError:
-            return
+            await _abort(self._client, self._what, self._target["Key"], self._target["UploadId"])
         except FileSystemError as error:
             # This runs while another error is on its way up, which matters more: nothing was published.
             _log.warning("an unfinished upload stays until the bucket's lifecycle rule drops it: %s", error)
@@ -140,6 +142,28 @@ class Upload:
 
 def _retry_completion(error: BaseException) -> bool:
     return passing(error) and not conflicted(error)
+
+
+async def abort_all(client: S3Client, what: What) -> int:
+    """Abort all uploads that were begun below a directory and not completed; return how many."""
+    prefix = client.below(what.path)
+    position: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
+    while True:
+        page = await client.call(what, "list_multipart_uploads", Prefix=prefix, **position)
+        found += [item for item in page.get("Uploads", ()) if item["Key"].startswith(prefix)]
+        if not page.get("IsTruncated"):
+            break
+        position = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+    await all_of(_abort(client, what, item["Key"], item["UploadId"]) for item in found)
+    return len(found)
+
+
+async def _abort(client: S3Client, what: What, key: str, upload_id: str) -> None:
+    try:
+        await client.call(what, "abort_multipart_upload", Key=key, UploadId=upload_id)
+    except NotExistError:
+        return  # completed or aborted in the meantime
 
 
 class S3Writer(File):

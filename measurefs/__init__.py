@@ -20,10 +20,13 @@ __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:
     from measurefs.database import Database, Measure, open
+    from measurefs.database.backup import copy, restore
     from measurefs.database.repair import repair
+    from measurefs.database.transfer import CopyReport
     from measurefs.database.verify import verify
     from measurefs.fs import (
         BackpressureError,
+        CachedFileSystem,
         ClosedError,
         Code,
         CorruptionError,
@@ -55,8 +58,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackpressureError",
+    "CachedFileSystem",
     "ClosedError",
     "Code",
+    "CopyReport",
     "CorruptionError",
     "Damage",
     "Database",
@@ -84,14 +89,17 @@ __all__ = [
     "TsTable",
     "UnsupportedStoreError",
     "VerifyReport",
+    "copy",
     "open",
     "repair",
+    "restore",
     "verify",
 ]
 
 # Names are imported when they are first used: who only implements a `FileSystem`, or asks the command for help,
 # does not wait for Arrow.
 _HOMES = dict.fromkeys(__all__, "measurefs.fs") | {
+    "CopyReport": "measurefs.database.transfer",
     "Damage": "measurefs.part.verify",
     "Database": "measurefs.database",
     "Measure": "measurefs.database",
@@ -103,8 +111,10 @@ _HOMES = dict.fromkeys(__all__, "measurefs.fs") | {
     "TableOptions": "measurefs.table",
     "TableSchema": "measurefs.table",
     "TsTable": "measurefs.table",
+    "copy": "measurefs.database.backup",
     "open": "measurefs.database",
     "repair": "measurefs.database.repair",
+    "restore": "measurefs.database.backup",
     "verify": "measurefs.database.verify",
 }
 

@@ -146,6 +146,18 @@ def storage_options(command: F) -> F:
     )(command)
 
 
+def to_options(command: F) -> F:
+    """Add ``--to-option``, given to the command as the dict ``to_options``."""
+    return click.option(
+        "--to-option",
+        "to_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_parse_storage_options,
+        help="The same for DST. Repeatable.",
+    )(command)
+
+
 def as_json(command: F) -> F:
     """Add ``--json``, given to the command as the bool ``as_json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from measurefs.codec.sealed import seal, unseal
+from measurefs.database.backup import StoreBackup
 from measurefs.database.dropping import create, drop
-from measurefs.database.identity import IDENTITY, SCHEMA, Identity
+from measurefs.database.identity import IDENTITY, SCHEMA, identify
 from measurefs.database.measure import Measure
 from measurefs.database.outcomes import caught, raise_first
 from measurefs.database.repair import repair_store
 from measurefs.database.schema import EntitySpec, MeasureSchema, TagSpec, make_schema
 from measurefs.database.schema_chain import newest
 from measurefs.database.verify import Checker, verify_store
+from measurefs.fs.cached import DEFAULT_LIMIT, CachedFileSystem, cache_of, past_cache
 from measurefs.fs.errors import (
     ClosedError,
     ExistError,
@@ -26,24 +26,21 @@ from measurefs.fs.errors import (
     NotExistError,
     PermissionError_,
     SchemaError,
-    UnsupportedStoreError,
 )
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import Listing
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.process import ProcessGuard
 from measurefs.fs.urls import open_url
 from measurefs.fs.wrappers import ReadOnlyFileSystem
-from measurefs.part.metadata import check_format
 from measurefs.query import check_names
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions
 from measurefs.table.recovery import list_table
 from measurefs.table.repair import RepairReport
 from measurefs.table.verify import VerifyReport
 
-_INSIDE = re.compile(r"schema\.json|shard-\d+|.*\.snp")
 
-
-class Database:
+class Database(StoreBackup):
     """Measures under one root; use `open`.
 
     Several threads may use it at once. It holds no lock itself: each table is locked when it is first written
@@ -64,10 +61,12 @@ class Database:
         *,
         read_only: bool,
         owns_fs: bool,
+        max_age: float | None = None,
     ) -> None:
         self.fs = fs
         self.read_only = read_only
         self._owns_fs = owns_fs
+        self._max_age = max_age
         self._options = options
         self._runtime = runtime
         self._background = background
@@ -171,8 +170,9 @@ class Database:
             return self._measures[name]
 
     def _open_measure(self, name: str) -> Measure:
-        schema = self._schema_of(name, "measure()")
         root = escape(name)
+        listing = Listing(self.fs, root)
+        schema = self._schema_of(name, "measure()", listing)
         if schema.revision > 1 and not self.read_only:
             self.fs.sync_path(root)  # whoever changed it may have died before that was durable
         return Measure(
@@ -183,14 +183,16 @@ class Database:
             self._runtime,
             self._background,
             self._memory,
+            listing,
             read_only=self.read_only,
+            max_age=self._max_age,
         )
 
-    def _schema_of(self, name: str, what: str) -> MeasureSchema:
+    def _schema_of(self, name: str, what: str, listing: Listing | None = None) -> MeasureSchema:
         """Return the schema of a measure; raises `SchemaError`, suggesting the nearest, if there is none."""
         root = escape(name)
         try:
-            schema = newest(self.fs, root)
+            schema = newest(self.fs, root, listing)
         except NotExistError:
             check_names([name], self.measures(), what, "measure")
             raise
@@ -263,6 +265,18 @@ class Database:
             measures = self._in_use()
         return min((measure.step() for measure in measures), default=math.inf)
 
+    def stats(self) -> dict[str, Any]:
+        """Return figures of the store as a whole; for those of its tables see `Measure.stats`.
+
+        Returns
+        -------
+        dict
+            Under ``cache`` the `CachedFileSystem.stats` of the cache; None without one.
+        """
+        self._check_open()
+        cache = cache_of(self.fs)
+        return {"cache": None if cache is None else cache.stats()}
+
     def verify(self) -> VerifyReport:
         """Read every file and check every checksum, order and count; rows that are only in memory are not in files.
 
@@ -282,7 +296,7 @@ class Database:
             A newer release wrote some of it.
         """
         self._check_open()
-        return verify_store(self.fs, Checker.of(self._options, self._runtime))
+        return verify_store(past_cache(self.fs), Checker.of(self._options, self._runtime))
 
     def repair(self, *, apply: bool = False) -> RepairReport:
         """Make every damaged table one that opens, with everything in it that can be read; see `Measure.repair`."""
@@ -290,7 +304,7 @@ class Database:
             self._check_writable()
         self._check_open()
         checker = Checker.of(self._options, self._runtime)
-        done = repair_store(self.fs, checker, self._runtime.now, apply=apply)
+        done = repair_store(past_cache(self.fs), checker, self._runtime.now, apply=apply)
         if apply:
             with self._alone():
                 for measure in self._in_use():
@@ -377,6 +391,9 @@ def open(
     options: TableOptions | None = None,
     runtime: Runtime | None = None,
     background: bool = True,
+    max_age: float | None = None,
+    cache: str | FileSystem | None = None,
+    cache_limit: int = DEFAULT_LIMIT,
 ) -> Database:
     """Open a store, and make it if there is none.
 
@@ -396,6 +413,17 @@ def open(
     background : bool
         Whether a thread flushes and collects by itself. If not, that is done by `Database.step`, which you call
         whenever you like, by `flush` and `close`, and by a `write` that finds no room.
+    max_age : float, optional
+        Of what other processes commit, a query sees all that was committed so many seconds before it: it looks first
+        if the last look at the measure is longer ago. And a query that finds files gone because they were collected
+        since (``options.gc_grace`` after a merge) looks again and starts anew, unless it has given out rows by then.
+        Default is to look only at `Database.refresh` and `Measure.refresh`, and to raise `NotExistError`.
+    cache : str or FileSystem, optional
+        Where to keep what is read of parts, and read it from then on: a local directory beside a store that is far
+        away. Processes and stores may share one; it may be removed at any time. See `CachedFileSystem`, and
+        `Database.stats` for how often it helped.
+    cache_limit : int
+        How many bytes the cache may have.
 
     Raises
     ------
@@ -407,48 +435,30 @@ def open(
         ``measurefs.json`` is damaged.
     """
     fs = url if isinstance(url, FileSystem) else open_url(str(url), **dict(storage_options or {}))
+    owned = fs is not url
+    runtime = runtime or Runtime.threaded(options)
     try:
         try:
-            _identify(fs, str(url), read_only=read_only)
+            identity = identify(fs, str(url), runtime.random, read_only=read_only)
         except FileSystemError as error:
             raise type(error)("open", str(url), error.reason, error.errno) from error
+        if cache is not None:
+            place = cache if isinstance(cache, FileSystem) else str(cache)
+            name = identity.name_in_cache("" if isinstance(url, FileSystem) else str(url))
+            fs = CachedFileSystem(fs, place, limit=cache_limit, namespace=name, close_wrapped=owned)
+            owned = True
         database = Database(
             ReadOnlyFileSystem(fs) if read_only else fs,
             options or TableOptions(),
-            runtime or Runtime.threaded(options),
+            runtime,
             Background() if background else None,
             read_only=read_only,
-            owns_fs=fs is not url,
+            owns_fs=owned,
+            max_age=max_age,
         )
     except BaseException:
-        if fs is not url:
+        if owned:
             fs.close()
         raise
     _open_databases.add(database)
     return database
-
-
-def _identify(fs: FileSystem, url: str, *, read_only: bool) -> None:
-    """Check that the root is a store; make it one unless read_only."""
-    try:
-        identity = unseal(fs.read(IDENTITY), Identity, IDENTITY)
-    except NotExistError as error:
-        if read_only:
-            raise NotExistError("open", url, "there is no measurefs store") from error
-        _found(fs, url)
-        return
-    check_format(identity.format, IDENTITY)
-
-
-def _found(fs: FileSystem, url: str) -> None:
-    names = [entry.name for entry in fs.read_dir("")]
-    if any(map(_INSIDE.fullmatch, names)):
-        raise UnsupportedStoreError(
-            f"cannot open {url!r}: it is a directory inside a store; open the directory that has {IDENTITY}"
-        )
-    fs.make_dir("", exist_ok=True)
-    try:
-        fs.write(IDENTITY, seal(Identity()), exclusive=True)
-    except ExistError:
-        check_format(unseal(fs.read(IDENTITY), Identity, IDENTITY).format, IDENTITY)
-    fs.sync_path("")

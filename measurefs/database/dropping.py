@@ -17,9 +17,9 @@ import pyarrow as pa
 from measurefs.codec.sealed import seal, unseal
 from measurefs.database import schema_chain
 from measurefs.database.identity import SCHEMA, Identity
+from measurefs.database.places import SHARD
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.segments import is_segment_name
-from measurefs.database.tables import SHARD
 from measurefs.fs.errors import (
     ClosedError,
     CorruptionError,

@@ -12,6 +12,7 @@ from measurefs.database.tables import Tables
 from measurefs.database.tags import Tags
 from measurefs.fs.errors import ClosedError, PermissionError_
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import Listing
 from measurefs.fs.process import ProcessGuard
 from measurefs.part.series import SeriesEncoder
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TsTable
@@ -29,17 +30,20 @@ class HeldMeasure:
         runtime: Runtime,
         background: Background | None,
         memory: MemoryBudget,
+        listing: Listing,
         *,
         read_only: bool,
+        max_age: float | None = None,
     ) -> None:
         self._fs = fs
         self._options = options
         self._runtime = runtime
         self._read_only = read_only
+        self._max_age = max_age
         self._guard = ProcessGuard()
         self.closed = self._dropped = False
         self._encoder = SeriesEncoder(options.series_hash)
-        self._tables = Tables(fs, root, schema, options, runtime, background, memory)
+        self._tables = Tables(fs, root, schema, options, runtime, background, memory, listing)
         self._background = background
         self._root = root
         self._tags = Tags(fs, root, self._tables, runtime)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from measurefs.database import reading, time_travel
+from measurefs.database.batch import Place
 from measurefs.database.dropping import until_dropped
 from measurefs.database.held import HeldMeasure
 from measurefs.database.retention import expired_before
 from measurefs.database.schema import MeasureSchema
-from measurefs.fs.errors import CorruptionError, SchemaError
+from measurefs.fs.cached import cache_of
+from measurefs.fs.errors import CorruptionError, NotExistError, SchemaError
 from measurefs.query import (
     ON_CORRUPT,
     TIME,
@@ -34,6 +38,10 @@ from measurefs.query import (
     naming_the_remedy,
     to_nanoseconds,
 )
+from measurefs.table import Snapshot
+
+_LOOKS = 4
+"""How often a query begins, at most, if what it is about keeps being collected."""
 
 
 class Answer(Protocol):
@@ -59,6 +67,34 @@ class Question(NamedTuple):
     query: Query
     schema: pa.Schema
     answer: Callable[[Reader, Query], Answer]
+
+
+Asking: TypeAlias = Callable[[MeasureSchema, int], Question]
+"""Makes a question of the schema of a moment, and the time before which rows have expired then."""
+
+
+class Pinned(NamedTuple):
+    """A question, and what it is about.
+
+    Attributes
+    ----------
+    question : Question
+    query : Query
+        With its final bounds.
+    places : list of Place
+    snapshots : list of Snapshot
+        Of the tables in these places.
+    """
+
+    question: Question
+    query: Query
+    places: list[Place]
+    snapshots: list[Snapshot]
+
+    def release(self) -> None:
+        """Let the snapshots go."""
+        for snapshot in self.snapshots:
+            snapshot.release()
 
 
 class MeasureQuestions(HeldMeasure):
@@ -243,44 +279,89 @@ class MeasureQuestions(HeldMeasure):
 
         return self._ask(question, as_of, on_corrupt)
 
-    def _ask(
-        self, question: Callable[[MeasureSchema, int], Question], as_of: Any, on_corrupt: OnCorrupt
-    ) -> QueryResult:
-        """Pin what a question is about; it is made of the schema, and the time before which rows have expired."""
+    def _ask(self, ask: Asking, as_of: Any, on_corrupt: OnCorrupt) -> QueryResult:
         if on_corrupt not in ON_CORRUPT:
             raise SchemaError(f"on_corrupt must be one of {', '.join(ON_CORRUPT)}, not {on_corrupt!r}")
+        if self._max_age is not None and self._tables.age() > self._max_age:
+            self.refresh()
         skipped: list[CorruptionError] | None = [] if on_corrupt == "skip" else None
+        work = Work()
+        pin = partial(self._pin, ask, as_of, skipped)
+        pinned = pin()
+
+        def batches(memory: int) -> Iterator[pa.RecordBatch]:
+            found = self._batches(pinned, pin, partial(self._read, memory, work, skipped))
+            return until_dropped(naming_the_remedy(found), lambda: self._dropped, self.name)
+
+        return QueryResult(pinned.question.schema, batches, pinned.snapshots, work, skipped)
+
+    def _pin(self, ask: Asking, as_of: Any, skipped: list[CorruptionError] | None) -> Pinned:
+        """Pin, at one moment, the snapshots of the tables that a question is about."""
+        if skipped is not None:
+            skipped.clear()
         past = None
         if as_of is not None:
             past = time_travel.understand(self._fs, self._root, self._tables, as_of, skipped)
         now, schema = self._runtime.now(), self.schema
         since = expired_before(schema, now) if past is None else time_travel.since(schema, past, now)
-        query, result, answer = question(schema, since)
+        question = ask(schema, since)
+        query = question.query
         if past is None:
             places, snapshots = reading.pin(self._fs, self._tables, query, skipped, self._runtime)
         else:
             query, places, snapshots = time_travel.pin(
                 self._fs, self._tables, past, query, skipped, self._runtime
             )
-        if self.schema is not schema:  # by now rows may be of other types than were planned with
-            for snapshot in snapshots:
-                snapshot.release()
-            return self._ask(question, as_of, on_corrupt)
-        work = Work()
+        pinned = Pinned(question, query, places, snapshots)
+        if self.schema is schema:
+            return pinned
+        pinned.release()  # by now rows may be of other types than were planned with
+        return self._pin(ask, as_of, skipped)
 
-        def batches(memory: int) -> Iterator[pa.RecordBatch]:
-            parts = [snapshot.parts_in(query.start, query.end) for snapshot in snapshots]
-            work.begin(snapshots)
-            reader = Reader(
-                self._fs,
-                query,
-                self._runtime.run,
-                memory=memory,
-                cache_bytes=self._runtime.cache.limit,
-                work=work,
-                skipped=skipped,
-            )
-            found = answer(reader, query).batches(reading.groups(places, parts))
-            return until_dropped(naming_the_remedy(found), lambda: self._dropped, self.name)
+    def _read(
+        self, memory: int, work: Work, skipped: list[CorruptionError] | None, pinned: Pinned
+    ) -> Iterator[pa.RecordBatch]:
+        query = pinned.query
+        parts = [snapshot.parts_in(query.start, query.end) for snapshot in pinned.snapshots]
+        work.begin(pinned.snapshots)
+        reader = Reader(
+            self._fs,
+            query,
+            self._runtime.run,
+            memory=memory,
+            cache_bytes=self._runtime.cache.limit,
+            work=work,
+            skipped=skipped,
+        )
+        return pinned.question.answer(reader, query).batches(reading.groups(pinned.places, parts))
 
-        return QueryResult(result, batches, snapshots, work, skipped)
+    def _batches(
+        self,
+        pinned: Pinned,
+        pin: Callable[[], Pinned],
+        read: Callable[[Pinned], Iterator[pa.RecordBatch]],
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows; with a `max_age`, of what there is now if what was pinned is gone before any was found."""
+        schema = pinned.question.schema
+        with contextlib.ExitStack() as own:
+            for looks in reversed(range(1 if self._max_age is None else _LOOKS)):
+                begun = False
+                try:
+                    for batch in read(pinned):
+                        begun = True
+                        yield batch
+                except CorruptionError as error:
+                    cache = cache_of(self._fs)
+                    if cache is not None:
+                        cache.forget(error.path)  # it may have come damaged, and would for ever
+                    raise
+                except NotExistError:
+                    if begun or not looks:
+                        raise
+                    self.refresh()
+                    pinned = pin()
+                    own.callback(pinned.release)
+                    if pinned.question.schema != schema:
+                        raise
+                else:
+                    return

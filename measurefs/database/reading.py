@@ -94,7 +94,7 @@ def pin(
     """
     while True:
         generation = tables.generation
-        places = [place for place in tables.places() if place.segment.overlaps(query.start, query.end)]
+        places = tables.places(query.start, query.end)
         damaged: list[CorruptionError] = []
         try:
             sources = _sources(fs, tables, places, None if skipped is None else damaged, runtime)

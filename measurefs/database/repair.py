@@ -123,7 +123,7 @@ def _repair_identity(fs: FileSystem, *, apply: bool) -> RepairReport:
             with contextlib.suppress(NotExistError):
                 fs.write(IDENTITY + CORRUPT, fs.read(IDENTITY))
             fs.sync_path("")
-            fs.write(IDENTITY, seal(Identity()))
+            fs.write(IDENTITY, seal(Identity.new()))
             fs.sync_path("")
     return done
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import Collection, Iterable, Iterator
 
@@ -109,7 +110,7 @@ class _Doomed:
 
 
 class Retention:
-    """Drops a measure's segments when their rows have expired, and removes their files.
+    """Drops a measure's segments when their rows have expired, removes their files, and lets go of idle tables.
 
     Parameters
     ----------
@@ -129,6 +130,7 @@ class Retention:
         self._tables = tables
         self._runtime = runtime
         self._grace = options.grace(remote=fs.remote)
+        self._idleness = options.idleness(remote=fs.remote)
         self._guard = ProcessGuard()
         self._attempts = Attempts(runtime)
         self._turn = threading.Lock()
@@ -161,7 +163,14 @@ class Retention:
             self._look_at = now + _LOOK
             self._tables.look()
         self._run()
-        self._pause = self._until_due()
+        idle = self._let_idle_go()
+        self._pause = min(self._until_due(), idle)
+
+    def _let_idle_go(self) -> float:
+        if self._idleness == math.inf:
+            return math.inf
+        with self._turn:
+            return math.inf if self._closed else self._tables.let_idle_go(self._idleness)
 
     def run(self) -> list[str]:
         """Drop and remove what is due, and return the directories that were removed.

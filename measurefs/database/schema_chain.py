@@ -27,6 +27,7 @@ from measurefs.fs.errors import (
     WriteError,
 )
 from measurefs.fs.filesystem import FileSystem, make_durable_dir
+from measurefs.fs.listing import Listing, list_dir
 from measurefs.fs.paths import join
 from measurefs.part.metadata import check_format
 
@@ -66,13 +67,15 @@ def revision_of(name: str) -> Revision | None:
     return Revision(int(match.group(2) or 0), int(match.group(1))) if match else None
 
 
-def newest(fs: FileSystem, root: str) -> MeasureSchema:
+def newest(fs: FileSystem, root: str, listing: Listing | None = None) -> MeasureSchema:
     """Return a measure's schema: one listing and one read, again if somebody collects what was to be read.
 
     Parameters
     ----------
     root : str
         The measure's directory.
+    listing : Listing, optional
+        Of that directory, if one was made just before.
 
     Raises
     ------
@@ -84,9 +87,10 @@ def newest(fs: FileSystem, root: str) -> MeasureSchema:
         A newer release wrote it.
     """
     for _ in range(_ATTEMPTS):
-        revision = max(_listed(fs, root))
+        revision = max(_listed(fs, root, listing))
         with contextlib.suppress(NotExistError):
             return read_revision(fs, root, revision)
+        listing = None
     raise NotExistError("read", join(root, revision.name), "it is listed and is not there; try again")
 
 
@@ -97,9 +101,10 @@ def newest_or_none(fs: FileSystem, root: str) -> MeasureSchema | None:
     return None
 
 
-def _listed(fs: FileSystem, root: str) -> list[Revision]:
+def _listed(fs: FileSystem, root: str, listing: Listing | None = None) -> list[Revision]:
     """Return the revisions that are there; raises `NotExistError` if that is no measure."""
-    names = [entry.name for entry in fs.read_dir(root) if not entry.is_dir]
+    entries = list_dir(fs, root) if listing is None else listing.entries()
+    names = [entry.name for entry in entries if not entry.is_dir]
     if SCHEMA not in names:
         raise NotExistError("read", join(root, SCHEMA), "there is no such measure, or it was dropped")
     return [revision for name in names if (revision := revision_of(name)) is not None]

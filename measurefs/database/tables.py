@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from measurefs.database.batch import Place
 from measurefs.database.evolution import becoming_floats, is_outgrown
 from measurefs.database.exactness import ExactColumns, inexact_value
 from measurefs.database.identity import SCHEMA
-from measurefs.database.intervals import Interval
 from measurefs.database.outcomes import caught, make_durable, raise_first
+from measurefs.database.places import Places
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.schema_chain import Revision, newest, revision_of
-from measurefs.database.segments import Division, Segment, named_segment, segment_name
+from measurefs.database.segments import segment_name
 from measurefs.fs.errors import (
     ClosedError,
     CorruptionError,
@@ -26,27 +26,21 @@ from measurefs.fs.errors import (
     NotExistError,
 )
 from measurefs.fs.filesystem import FileSystem
-from measurefs.fs.paths import join, unescape
+from measurefs.fs.listing import Listing
+from measurefs.fs.paths import unescape
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TsTable
-from measurefs.table.recovery import list_table
-
-SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
 
 
-class Tables:
+class Tables(Places):
     """Opens a measure's tables for reading when they are found, and for writing when they are written to.
 
     Parameters
     ----------
-    fs : FileSystem
-    root : str
-        The measure's directory.
-    schema : MeasureSchema
+    fs, root, schema, runtime, listing
+        As for `Places`.
 
     Attributes
     ----------
-    schema : MeasureSchema
-        As far as it is known here; see `adopt` and `look`.
     publishing : threading.Lock
         Held while the rows of a batch become visible, in all its tables, and while a query pins the tables it
         reads; so nobody in the process sees a part of a batch. Nothing that waits is done under it.
@@ -65,108 +59,28 @@ class Tables:
         runtime: Runtime,
         background: Background | None,
         memory: MemoryBudget,
+        listing: Listing,
     ) -> None:
-        self._fs = fs
-        self._root = root
-        self._first = Interval.parse(schema.first_interval or schema.interval, "interval")
-        self.schema = schema
+        super().__init__(fs, root, schema, runtime, listing)
         self.publishing = threading.Lock()
         self.exact = ExactColumns(self.publishing)
         self.generation = 0
         self._forgotten: list[tuple[Place, TsTable]] = []
         self._options = options
-        self._runtime = runtime
         self._background = background
         self._memory = memory
         self._tables: dict[Place, TsTable] = {}
-        self._found: set[Place] | None = None
-        self._segments: set[Segment] | None = None
-        self._division: Division | None = None
+        self._lent: collections.Counter[Place] = collections.Counter()
         self._closed = False
-        self._lock = threading.RLock()
-
-    def path(self, place: Place) -> str:
-        """Return the directory of a table."""
-        return join(self.segment_path(place.segment), f"shard-{place.shard}")
-
-    def segment_path(self, segment: Segment) -> str:
-        """Return the directory of a segment."""
-        return join(self._root, segment_name(segment, self._first))
-
-    def place(self, path: str) -> Place:
-        """Return whose directory a path below the measure's is; raises `CorruptionError` if it is no table's."""
-        name, _, below = path.partition("/")
-        segment, shard = named_segment(name, self._first), SHARD.fullmatch(below)
-        if segment is None or shard is None:
-            raise CorruptionError(
-                join(self._root, path), "a tag names it, and it cannot be a table of this measure"
-            )
-        return Place(segment, int(shard.group(1)))
-
-    def is_dropped(self, segment: Segment) -> bool:
-        """Whether no row of a segment is ever to be seen again, by the schema as it is known here."""
-        dropped = self.schema.dropped_before
-        return dropped is not None and segment.end <= dropped
-
-    # Which there are.
-
-    def places(self) -> list[Place]:
-        """Return where there are tables, by time and shard, as of the last `refresh`; without dropped ones."""
-        with self._lock:
-            if self._found is None:
-                self._found = set(self._find())
-            return sorted(self._found)
-
-    def _find(self) -> Iterator[Place]:
-        for segment in self.segments():
-            if not self.is_dropped(segment):
-                yield from (Place(segment, shard) for shard in self.shards_in(segment))
-
-    def shards_in(self, segment: Segment) -> list[int]:
-        """Return the shards that have a directory in a segment, as of now."""
-        entries = list_table(self._fs, self.segment_path(segment))
-        matches = (SHARD.fullmatch(entry.name) for entry in entries if entry.is_dir)
-        return sorted(int(match.group(1)) for match in matches if match)
-
-    def segments(self) -> list[Segment]:
-        """Return the segments that have a directory, as of the last look; also those that are dropped."""
-        with self._lock:
-            if self._segments is None:
-                self._list()
-            return sorted(self._segments or ())
-
-    def _list(self) -> list[str]:
-        """List the measure's directory, keep what segments there are, and return all names."""
-        names = [entry.name for entry in list_table(self._fs, self._root)]
-        found = {segment for name in names if (segment := named_segment(name, self._first)) is not None}
-        self._segments = found | {place.segment for place in self._tables}
-        self._division = None
-        return names
-
-    def removed(self, segment: Segment) -> None:
-        """Take note that the directory of a segment is gone."""
-        with self._lock:
-            if self._segments is not None:
-                self._segments.discard(segment)
-
-    def division(self) -> Division:
-        """Return how time is divided into segments."""
-        with self._lock:
-            if self._division is None:
-                segments = [segment for segment in self.segments() if not self.is_dropped(segment)]
-                interval = Interval.parse(self.schema.interval, "interval")
-                self._division = Division(segments, interval, self.schema.dropped_before)
-            return self._division
 
     def refresh(self) -> None:
         """See the schema, the tables, and in those not opened for writing the rows, that others have made since."""
         with self._lock:
             self.look()
-            self._found = set(self._find()) | set(self._tables)
-            tables = list(self._tables.values())
-            changed = self._each(TsTable.refresh, tables)
+            tables = self._tables
+            changed = self._each(lambda place: tables[place].refresh(self._take(place)), tables)
             self.generation += 1
-            self._learn(table for table, new in zip(tables, changed, strict=True) if new)
+            self._learn([table for table, new in zip(tables.values(), changed, strict=True) if new])
 
     def look(self) -> bool:
         """See the newest schema, and the segments that others have made; return whether the schema is another one.
@@ -222,8 +136,6 @@ class Tables:
                 gone = [place for place in self._tables if self.is_dropped(place.segment)]
                 tables = [(place, self._tables.pop(place)) for place in gone]
                 self._forgotten += [item for item in tables if not item[1].read_only or item[1].pinned]
-                if self._found is not None:
-                    self._found = {place for place in self._found if not self.is_dropped(place.segment)}
                 self.generation += 1
             if self._background is not None:
                 self._background.wake(slow=True)  # segments may have expired by a shorter ttl
@@ -279,11 +191,7 @@ class Tables:
             missing = [place for place in places if self._is_missing(place)]
             for place, table in self._opened(missing):
                 self._tables[place] = table
-                if self._found is not None:
-                    self._found.add(place)
-                if self._segments is not None and place.segment not in self._segments:
-                    self._segments.add(place.segment)
-                    self._division = None
+                self.made(place)
                 self.generation += 1
             return [self._tables[place] for place in places]
 
@@ -371,6 +279,7 @@ class Tables:
             memory=self._memory,
             predecessor=predecessor,
             floor=self.schema.floor,
+            listed=self._take(place) if read_only else None,
         )
         try:
             self._check_home(table, place)
@@ -408,11 +317,27 @@ class Tables:
         with self._lock:
             mine = self._is_missing(place)
             (table,) = self.writing([place])
+            self._lent[place] += 1
         try:
             yield table
         finally:
+            self._lent[place] -= 1
             if mine:
                 self._let_go(place, table)
+
+    def let_idle_go(self, seconds: float) -> float:
+        """Let go of the locks of tables to which nothing was written for so long; return the seconds until one is due.
+
+        Each costs requests as long as it is held. A write takes it again.
+        """
+        with self._lock:
+            writing = [(place, table) for place, table in self._tables.items() if not table.read_only]
+        due = [table.idle >= seconds and not self._lent[place] for place, table in writing]
+        for (place, table), is_due in zip(writing, due, strict=True):
+            if is_due:
+                self._let_go(place, table)
+        waiting = [table.idle for (_, table), is_due in zip(writing, due, strict=True) if not is_due]
+        return max(seconds - max(waiting, default=0.0), 1.0)
 
     def _let_go(self, place: Place, table: TsTable) -> None:
         with self._lock:

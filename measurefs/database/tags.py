@@ -219,6 +219,33 @@ class Tags:
             self._commit(record, taggers)
         return record
 
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[dict[str, int]]:
+        """Keep, while the block lasts, what the tables that are open for writing here hold at one moment.
+
+        Gives the epochs of the snapshots that hold it, which are durable, by the tables' directories.
+        """
+        with contextlib.ExitStack() as held:
+            while True:
+                with contextlib.suppress(_Changed):
+                    epochs = self._hold(held)
+                    break
+                held.close()
+            yield epochs
+
+    def _hold(self, held: contextlib.ExitStack) -> dict[str, int]:
+        generation, tables = self._tables.generation, self._tables.writers()
+        # In the order in which tags are made, or the two would wait for each other.
+        tables.sort(key=lambda table: self._tables.place(table.root.removeprefix(f"{self._root}/")))
+        try:
+            self._tables.flush({table: table.epoch for table in tables})
+            epochs, _ = self._settle(tables, [table.tagger for table in tables], generation, held)
+        except (FileSystemError, ClosedError) as error:
+            if set(self._tables.writers()) != set(tables):
+                raise _Changed from error
+            raise
+        return {table.root: epoch for table, epoch in zip(tables, epochs, strict=True)}
+
     def _settle(
         self,
         tables: Sequence[TsTable],

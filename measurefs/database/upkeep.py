@@ -14,6 +14,7 @@ from measurefs.database.repair import repair_measure
 from measurefs.database.rewriting import Progress, collect, compact, delete
 from measurefs.database.schema import TagSpec
 from measurefs.database.verify import Checker, verify_measure
+from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.paths import escape
 from measurefs.table import Snapshot
@@ -54,6 +55,11 @@ class MeasureUpkeep(HeldMeasure):
         """
         self._check_writable()
         return self._tags.make(name)
+
+    def holding(self) -> contextlib.AbstractContextManager[dict[str, int]]:
+        """Keep what the tables that are open for writing here hold at one moment; see `Tags.holding`."""
+        self._check_open()
+        return self._tags.holding()
 
     def untag(self, name: str) -> None:
         """Remove a tag; what only it kept is collected as garbage.
@@ -208,7 +214,7 @@ class MeasureUpkeep(HeldMeasure):
     def verify(self) -> VerifyReport:
         """Read every file of the measure and check it; see `Database.verify`."""
         self._check_open()
-        return verify_measure(self._fs, escape(self.name), self._checker)
+        return verify_measure(past_cache(self._fs), escape(self.name), self._checker)
 
     def repair(self, *, apply: bool = False) -> RepairReport:
         """Make every damaged table one that opens, with everything in it that can be read.
@@ -238,7 +244,7 @@ class MeasureUpkeep(HeldMeasure):
             self._check_writable()
         self._check_open()
         root = escape(self.name)
-        done = repair_measure(self._fs, root, self._checker, self._runtime.now, apply=apply)
+        done = repair_measure(past_cache(self._fs), root, self._checker, self._runtime.now, apply=apply)
         if apply:
             self.refresh_repaired()
         return done

@@ -6,23 +6,22 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from measurefs.codec.sealed import unseal
 from measurefs.codec.widening import is_narrower
 from measurefs.database.dropping import DROPPED, is_leftover
-from measurefs.database.identity import IDENTITY, SCHEMA, Identity
+from measurefs.database.identity import BACKUP, IDENTITY, SCHEMA, read_identity
 from measurefs.database.intervals import Interval
+from measurefs.database.places import SHARD
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.schema_chain import revision_of
 from measurefs.database.schema_health import damage_of, read_schema, verify_revisions
 from measurefs.database.segments import Segment, is_segment_name, named_segment
-from measurefs.database.tables import SHARD
 from measurefs.database.tag_health import verify_tags
 from measurefs.database.tags import TAGS
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.urls import open_url
-from measurefs.part.metadata import PartMetadata, check_format
+from measurefs.part.metadata import PartMetadata
 from measurefs.part.series import Hash
 from measurefs.part.tasks import Mapper
 from measurefs.part.verify import Damage, part_damage
@@ -119,7 +118,7 @@ def verify_store(fs: FileSystem, checker: Checker, measure: str | None = None) -
     for root in roots:
         report.add(verify_measure(fs, root, checker))
     if measure is None:
-        names = {entry.name for entry in fs.read_dir("")} - {IDENTITY, DROPPED, *roots}
+        names = {entry.name for entry in fs.read_dir("")} - {IDENTITY, DROPPED, BACKUP, *roots}
         _count_others(report, names)
     return report
 
@@ -217,8 +216,7 @@ def _is_going(fs: FileSystem, path: str, segment: Segment | None, schema: Measur
 def identity_damages(fs: FileSystem) -> list[Damage]:
     """Return what is wrong with ``measurefs.json``."""
     try:
-        identity = unseal(fs.read(IDENTITY), Identity, IDENTITY)
-        check_format(identity.format, IDENTITY)
+        read_identity(fs)
     except (CorruptionError, FileSystemError) as error:
         return [damage_of(error, IDENTITY)]
     return []

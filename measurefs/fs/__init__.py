@@ -1,5 +1,6 @@
 """The `FileSystem` interface, its errors, the lookup of backends by URL, and wrappers."""
 
+from measurefs.fs.cached import CachedFileSystem
 from measurefs.fs.errors import (
     BackpressureError,
     ClosedError,
@@ -34,7 +35,7 @@ from measurefs.fs.filesystem import (
     make_durable_dir,
     walk,
 )
-from measurefs.fs.holder import LockHolder, held
+from measurefs.fs.holder import HeldLock, LockHolder, held
 from measurefs.fs.paths import basename, check_path, escape, join, parent, unescape
 from measurefs.fs.urls import open_url, scheme_of
 from measurefs.fs.wrappers import CountingFileSystem, FileSystemWrapper, ReadOnlyFileSystem
@@ -42,6 +43,7 @@ from measurefs.fs.wrappers import CountingFileSystem, FileSystemWrapper, ReadOnl
 __all__ = [
     "BackpressureError",
     "Buffer",
+    "CachedFileSystem",
     "CloseError",
     "ClosedError",
     "Code",
@@ -56,6 +58,7 @@ __all__ = [
     "FileSystemError",
     "FileSystemWrapper",
     "FlushError",
+    "HeldLock",
     "InvalidPathError",
     "LockError",
     "LockFile",

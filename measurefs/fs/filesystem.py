@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from measurefs.fs.errors import ReadError, UnsupportedStoreError, WriteError
+from measurefs.fs.errors import NotExistError, ReadError, UnsupportedStoreError, WriteError
+from measurefs.fs.holder import HeldLock, LockHolder
 from measurefs.fs.paths import join, parent
 
 Buffer = bytes | bytearray | memoryview
@@ -344,6 +346,37 @@ class FileSystem(abc.ABC):
             Its directory is missing (where there are directories).
         """
 
+    def lock_holder(self, path: str) -> HeldLock | None:
+        """Say who holds a lock at this moment, without touching it; None if nobody does.
+
+        Override it where `break_lock` is.
+
+        Raises
+        ------
+        UnsupportedStoreError
+            A lock ends with its holder here, so there is no need to know.
+        """
+        raise _ends_with_its_holder(self, path)
+
+    def break_lock(self, path: str) -> LockHolder | None:
+        """Make a lock that somebody holds free at once, and fence the holder: its next `LockFile.check` fails.
+
+        For a holder that is known to be dead, or to be given up. Override it where a lock outlives its holder.
+
+        Returns
+        -------
+        LockHolder or None
+            Who held it; None if nobody did, and nothing was changed.
+
+        Raises
+        ------
+        LockError
+            It changed hands meanwhile.
+        UnsupportedStoreError
+            There is nothing to break: the system frees the lock when its holder ends.
+        """
+        raise _ends_with_its_holder(self, path)
+
     def write_all(self, files: Mapping[str, Buffer]) -> None:
         """Write several files of one directory, each as `write` does, in any order or in parallel.
 
@@ -370,6 +403,41 @@ class FileSystem(abc.ABC):
                 found.append(exactly(file.read(offset, size), path, offset, size))
         return found
 
+    def read_tree(self, path: str, limit: int) -> list[DirEntry] | None:
+        """List all files below a directory, by their paths relative to it, if that costs no more than `read_dir`.
+
+        Override it where names are listed by prefix whether they have slashes or not. What is below a directory is
+        then known by one request for each thousand files, instead of one for each directory.
+
+        Parameters
+        ----------
+        path : str
+            The directory.
+        limit : int
+            Above so many files it is better to list the directories of interest one by one.
+
+        Returns
+        -------
+        list of DirEntry or None
+            Sorted by name; empty if there is nothing. None if there are more than limit, or it is no cheaper.
+        """
+        del path, limit
+        return None
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        """Delete several files, in any order; those that are missing are no failure.
+
+        Override it where that takes fewer requests than `delete_file` of each. When it raises, any of them may be gone.
+
+        Raises
+        ------
+        DeleteError, PermissionError_
+            One of them could not be deleted.
+        """
+        for path in paths:
+            with contextlib.suppress(NotExistError):
+                self.delete_file(path)
+
     def close(self) -> None:  # noqa: B027 - most implementations hold nothing open
         """Let go of connections and threads. Files stay as they are; twice is harmless."""
 
@@ -378,6 +446,13 @@ class FileSystem(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ends_with_its_holder(fs: FileSystem, path: str) -> UnsupportedStoreError:
+    return UnsupportedStoreError(
+        f"there is no way to break the lock {path!r} of {fs!r}, and no need: it is free as soon as the process that "
+        "holds it closes it or ends; end that process"
+    )
 
 
 def exactly(data: bytes, path: str, offset: int, size: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -64,6 +64,21 @@ class LockHolder(msgspec.Struct, frozen=True):
             return msgspec.json.decode(data, type=cls)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+
+class HeldLock(NamedTuple):
+    """A lock that is held at the moment.
+
+    Attributes
+    ----------
+    holder : LockHolder
+        Who holds it.
+    unrenewed : float or None
+        For how many seconds it has not been renewed, by the store's clock; None where that is not known.
+    """
+
+    holder: LockHolder
+    unrenewed: float | None = None
 
 
 def held(path: str, holder: LockHolder | None) -> LockError:

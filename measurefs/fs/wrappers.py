@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from measurefs.fs.errors import PermissionError_
 from measurefs.fs.filesystem import Buffer, DirEntry, File, FileSystem, LockFile
+from measurefs.fs.holder import HeldLock, LockHolder
 
 
 class FileSystemWrapper(FileSystem):
@@ -59,11 +60,23 @@ class FileSystemWrapper(FileSystem):
     def create_lock_file(self, path: str) -> LockFile:
         return self.wrapped.create_lock_file(path)
 
+    def lock_holder(self, path: str) -> HeldLock | None:
+        return self.wrapped.lock_holder(path)
+
+    def break_lock(self, path: str) -> LockHolder | None:
+        return self.wrapped.break_lock(path)
+
     def write_all(self, files: Mapping[str, Buffer]) -> None:
         self.wrapped.write_all(files)
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         return self.wrapped.read_ranges(ranges)
+
+    def read_tree(self, path: str, limit: int) -> list[DirEntry] | None:
+        return self.wrapped.read_tree(path, limit)
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        self.wrapped.delete_files(paths)
 
     def close(self) -> None:
         self.wrapped.close()
@@ -139,6 +152,14 @@ class CountingFileSystem(FileSystemWrapper):
         self._count("create_lock_file")
         return super().create_lock_file(path)
 
+    def lock_holder(self, path: str) -> HeldLock | None:
+        self._count("lock_holder")
+        return super().lock_holder(path)
+
+    def break_lock(self, path: str) -> LockHolder | None:
+        self._count("break_lock")
+        return super().break_lock(path)
+
     def write_all(self, files: Mapping[str, Buffer]) -> None:
         self._count("write_all", written=sum(memoryview(data).nbytes for data in files.values()))
         super().write_all(files)
@@ -146,6 +167,14 @@ class CountingFileSystem(FileSystemWrapper):
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         self._count("read_ranges", read=sum(size for _, _, size in ranges))
         return super().read_ranges(ranges)
+
+    def read_tree(self, path: str, limit: int) -> list[DirEntry] | None:
+        self._count("read_tree")
+        return super().read_tree(path, limit)
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        self._count("delete_files")
+        super().delete_files(paths)
 
 
 class ReadOnlyFileSystem(FileSystemWrapper):
@@ -172,8 +201,14 @@ class ReadOnlyFileSystem(FileSystemWrapper):
     def create_lock_file(self, path: str) -> LockFile:
         raise _refusal("create_lock_file", path)
 
+    def break_lock(self, path: str) -> LockHolder | None:
+        raise _refusal("break_lock", path)
+
     def write_all(self, files: Mapping[str, Buffer]) -> None:
         raise _refusal("write_all", next(iter(files), ""))
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        raise _refusal("delete_files", next(iter(paths), ""))
 
 
 def _refusal(operation: str, path: str) -> PermissionError_:

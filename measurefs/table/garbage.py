@@ -10,7 +10,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from measurefs.fs.errors import NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
@@ -87,6 +86,15 @@ class GarbageCleaner:
         self._unnamed_since = {} if unnamed_since is None else unnamed_since
         self._named_by: dict[int, frozenset[int]] = {}
         self._held: list[int] = []
+        self._settled: int | None = None
+
+    def is_settled(self, committed: int) -> bool:
+        """Whether there was nothing left to collect, nor has anything been replaced since."""
+        return self._settled == committed
+
+    def unsettle(self) -> None:
+        """Take note that what was kept is kept no longer."""
+        self._settled = None
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -105,6 +113,7 @@ class GarbageCleaner:
             held = list(self._held)
             held.remove(epoch)
             self._held = held
+        self.unsettle()
 
     def clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
         """Collect once and return the names of what was removed; callers from several threads take turns.
@@ -134,36 +143,39 @@ class GarbageCleaner:
 
     def _clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
         self._lock.check()
+        self.unsettle()
         entries = list_table(self._fs, self._root)
         epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}
         below = {epoch for epoch in epochs if self._floor and token_of(epoch) <= self._floor}
         tagged = tagged_epochs(entry.name for entry in entries) | set(self._held)
         unneeded = [*sorted(below), *superseded(epochs - below, committed, self._keep, tagged)]
-        removed = [self._delete_snapshot(epoch) for epoch in unneeded]
+        removed = [snapshot_name(epoch) for epoch in unneeded]
         if removed:
+            self._fs.delete_files([join(self._root, name) for name in removed])
             self._fs.sync_path(self._root)
-        epochs -= {epoch for name in removed if (epoch := snapshot_epoch(name)) is not None}
-        named = self._parts_named_by(epochs) | in_use()
+        named = self._parts_named_by(epochs.difference(unneeded))
         parts = {entry.name: number for entry in entries if (number := part_id(entry.name)) is not None}
-        unnamed = {
+        garbage = {
             name
             for name, number in parts.items()
             if number not in named and token_of(number) <= self._floor + self._lock.token
         }
+        in_hand = in_use()
+        unnamed = {name for name in garbage if parts[name] not in in_hand}
         since, due = expired(self._unnamed_since, unnamed, now, self._grace)
         self._unnamed_since.clear()
         self._unnamed_since.update(since)
-        for name in due:
-            self._fs.must_rm_all(join(self._root, name))
-            del self._unnamed_since[name]
-            removed.append(name)
-        return removed
+        self._remove_parts(due, {entry.name for entry in entries if entry.is_dir})
+        self._settled = committed if garbage.issubset(due) else None
+        return removed + due
 
-    def _delete_snapshot(self, epoch: int) -> str:
-        name = snapshot_name(epoch)
-        with contextlib.suppress(NotExistError):  # somebody deleted it first, which is as good
-            self._fs.delete_file(join(self._root, name))
-        return name
+    def _remove_parts(self, names: Collection[str], directories: Collection[str]) -> None:
+        for name in names:
+            if name in directories:
+                self._fs.must_rm_all(join(self._root, name))
+        self._fs.delete_files([join(self._root, name) for name in names if name not in directories])
+        for name in names:
+            del self._unnamed_since[name]
 
     def _parts_named_by(self, epochs: Collection[int]) -> set[int]:
         self._named_by = {epoch: self._named_by.get(epoch) or self._read(epoch) for epoch in epochs}

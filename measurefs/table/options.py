@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import random
 import threading
@@ -42,6 +43,9 @@ class TableOptions:
     gc_grace : float or None
         Seconds for which a part that nothing names any more is kept for readers in other processes. None
         means a minute, and an hour on object stores.
+    idle : float or None
+        Seconds without writes after which a table's lock is let go of, until the next write. None means never, and a
+        quarter of an hour on object stores, where holding a lock costs requests.
     part : PartOptions
         How parts are written.
     merge : MergeOptions
@@ -61,6 +65,7 @@ class TableOptions:
     keep_snapshots: int = 2
     gc_interval: float = 30.0
     gc_grace: float | None = None
+    idle: float | None = None
     part: PartOptions = dataclasses.field(default_factory=PartOptions)
     merge: MergeOptions = dataclasses.field(default_factory=MergeOptions)
     threads: int | None = None
@@ -80,6 +85,12 @@ class TableOptions:
         if self.gc_grace is not None:
             return self.gc_grace
         return 3600.0 if remote else 60.0
+
+    def idleness(self, *, remote: bool) -> float:
+        """Return the seconds without writes after which a table's lock is let go of."""
+        if self.idle is not None:
+            return self.idle
+        return 900.0 if remote else math.inf
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import msgspec
 
 from measurefs.fs.errors import CorruptionError, NotExistError
 from measurefs.fs.filesystem import DirEntry, FileSystem
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
 from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
@@ -38,7 +39,15 @@ class Recovered:
     damaged: list[CorruptionError]
 
 
-def recover(fs: FileSystem, root: str, *, whole: bool = True, floor: int = 0) -> Recovered:
+def recover(
+    fs: FileSystem,
+    root: str,
+    *,
+    whole: bool = True,
+    floor: int = 0,
+    known: SnapshotRecord | None = None,
+    listed: list[DirEntry] | None = None,
+) -> Recovered:
     """Find the newest intact snapshot: one listing, and one read for each snapshot looked at.
 
     Where a writer collects the snapshot between the listing and the read, the listing is made again.
@@ -50,6 +59,10 @@ def recover(fs: FileSystem, root: str, *, whole: bool = True, floor: int = 0) ->
         `damaged` names that too.
     floor : int
         What was published under tokens up to this one is not looked at; see `TsTable`.
+    known : SnapshotRecord, optional
+        One that need not be read again.
+    listed : list of DirEntry, optional
+        What the directory has, if it was listed just before.
 
     Raises
     ------
@@ -59,20 +72,22 @@ def recover(fs: FileSystem, root: str, *, whole: bool = True, floor: int = 0) ->
     UnsupportedStoreError
         A newer release wrote the table.
     """
-    listed = list_table(fs, root, floor)
+    listed = list_table(fs, root, floor) if listed is None else _above(listed, floor)
     for _ in range(_LISTINGS):
         with contextlib.suppress(NotExistError, CorruptionError):
-            recovered = _recover(fs, root, listed, whole=whole)
+            recovered = _recover(fs, root, listed, known, whole=whole)
             if not recovered.damaged:
                 return recovered
         # A listing is not one moment: of what a writer does meanwhile it may have the end and not the beginning.
         before, listed = listed, list_table(fs, root, floor)
         if listed == before:
             break
-    return _recover(fs, root, listed, whole=whole)
+    return _recover(fs, root, listed, known, whole=whole)
 
 
-def _recover(fs: FileSystem, root: str, listed: list[DirEntry], *, whole: bool) -> Recovered:
+def _recover(
+    fs: FileSystem, root: str, listed: list[DirEntry], known: SnapshotRecord | None, *, whole: bool
+) -> Recovered:
     entries = {entry.name: entry for entry in listed}
     epochs = sorted((epoch for name in entries if (epoch := snapshot_epoch(name)) is not None), reverse=True)
     parts = [number for name in entries if (number := part_id(name)) is not None]
@@ -80,7 +95,7 @@ def _recover(fs: FileSystem, root: str, listed: list[DirEntry], *, whole: bool) 
     damaged: list[CorruptionError] = []
     for epoch in epochs:
         try:
-            record = read_snapshot(fs, root, epoch)
+            record = known if known and known.epoch == epoch else read_snapshot(fs, root, epoch)
         except CorruptionError as error:
             damaged.append(error)
             continue
@@ -115,10 +130,10 @@ def _check_covers(record: SnapshotRecord, parts: Iterable[int], damage: Corrupti
 
 def list_table(fs: FileSystem, root: str, floor: int = 0) -> list[DirEntry]:
     """List a table's directory, without what was published under tokens up to the floor; a missing one is empty."""
-    try:
-        entries = fs.read_dir(root)
-    except NotExistError:
-        return []
+    return _above(list_dir(fs, root), floor)
+
+
+def _above(entries: list[DirEntry], floor: int) -> list[DirEntry]:
     return [entry for entry in entries if not _is_below(entry.name, floor)] if floor else entries
 
 

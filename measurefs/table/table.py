@@ -13,7 +13,7 @@ from measurefs.fs.errors import (
     FencedError,
     PermissionError_,
 )
-from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.filesystem import DirEntry, FileSystem, LockFile
 from measurefs.fs.process import ProcessGuard
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.part import Scan, SeriesFilter
@@ -63,6 +63,8 @@ class TsTable(TableView):
     floor : int
         The token in use is this plus the lock's, and what was published under tokens up to this is not looked
         at: of a table that was dropped from this directory, however late its writer is done.
+    listed : list of DirEntry, optional
+        Read-only: what the directory has, if that was listed just before.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class TsTable(TableView):
         memory: MemoryBudget | None = None,
         predecessor: TsTable | None = None,
         floor: int = 0,
+        listed: list[DirEntry] | None = None,
     ) -> None:
         self.fs = fs
         self.root = root
@@ -104,13 +107,14 @@ class TsTable(TableView):
         self._flusher: Flusher | None = None
         self._memory = memory or MemoryBudget(self.options.memory_limit)
         self._admission = Admission(self._memory)
-        self._predecessor = predecessor
+        self._predecessor = None if predecessor is None else predecessor._nearest_pinned()
         self.unnamed_since = {} if predecessor is None else predecessor.unnamed_since
         self._pending = Pending(self._memory, self.options, self._runtime)
         self._attempts = Attempts(self._runtime)
         self._collect_at = 0.0
+        self._used_at = self._runtime.monotonic()
         if read_only:
-            self._introducer = self._open_for_reading()
+            self._introducer = self._open_for_reading(listed)
         else:
             self._begin(
                 open_to_write(fs, root, schema, self.options, self._runtime, floor, self.unnamed_since)
@@ -232,6 +236,7 @@ class TsTable(TableView):
             held = ordered.with_versions(epoch) if arrival else ordered
             return snapshot.with_part(MemoryPart(epoch, held, self.options.part.block_rows))
 
+        self._used_at = self._runtime.monotonic()
         return self._introducer.introduce(change)
 
     def account(self) -> None:
@@ -310,6 +315,11 @@ class TsTable(TableView):
     def token(self) -> int:
         """The token in use, 0 if the table is not open for writing."""
         return 0 if self._lock is None else self._floor + self._lock.token
+
+    @property
+    def idle(self) -> float:
+        """For how many seconds it has taken no rows, 0 while some are not durable yet."""
+        return 0.0 if self._pending.due is not None else self._runtime.monotonic() - self._used_at
 
     def confirm(self) -> None:
         """Return if the table may be written to at this moment; raises `FencedError` if its lock was lost."""
@@ -426,7 +436,8 @@ class TsTable(TableView):
             due = self._flush_due()
         if self._collect_at <= now:
             self._collect_at = now + self.options.gc_interval
-            self._attempts.run(self.gc)
+            if self._flusher is not None and not self._cleaner.is_settled(self._flusher.committed):
+                self._attempts.run(self.gc)
         pauses = [self._collect_at - now]
         if due is not None:
             pauses.append(max(due, self._attempts.retry_at) - now)

@@ -128,4 +128,5 @@ class Tagger:
         if found:
             self._lock.check()
         remove_tags(self._fs, self._root, found)
+        self._cleaner.unsettle()
         return [tag.file for tag in found]

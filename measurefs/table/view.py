@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from measurefs.fs.errors import ClosedError, CorruptionError
-from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.process import ProcessGuard
 from measurefs.part.file_part import FilePart
 from measurefs.table.history import Moment, look_back
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime
 from measurefs.table.recovery import Recovered, recover
-from measurefs.table.snapshot import Snapshot
+from measurefs.table.snapshot import Snapshot, SnapshotRecord
 from measurefs.table.tagging import list_tags
 
 
@@ -43,8 +43,8 @@ class TableView:
     _closed: bool
     _predecessor: TableView | None
 
-    def _open_for_reading(self) -> Introducer:
-        recovered = recover(self.fs, self.root, floor=self._floor)
+    def _open_for_reading(self, listed: list[DirEntry] | None) -> Introducer:
+        recovered = recover(self.fs, self.root, floor=self._floor, listed=listed)
         self.damaged = recovered.damaged
         parts = file_parts(self.root, recovered, self._runtime)
         return Introducer(recovered.record.epoch if recovered.record else 0, parts)
@@ -66,6 +66,12 @@ class TableView:
         before = self._predecessor is not None and self._predecessor.pinned
         return before or self._introducer.pinned
 
+    def _nearest_pinned(self) -> TableView | None:
+        """Return it, or that of its predecessors, of which a reader in this process holds a snapshot."""
+        if self._introducer.pinned or self._predecessor is None:
+            return self if self._introducer.pinned else None
+        return self._predecessor._nearest_pinned()
+
     def _live_parts(self) -> set[int]:
         """Return the ids of the parts that readers in this process may be reading, or will."""
         before = self._predecessor._live_parts() if self._predecessor is not None else set()
@@ -80,17 +86,21 @@ class TableView:
         """Wait until the table has reached an epoch; False if it closes first or the time is up."""
         return self._introducer.watcher.wait(epoch, timeout)
 
-    def refresh(self) -> bool:
-        """See what the writer has committed since, in a table opened read-only; True if that is anything."""
+    def refresh(self, listed: list[DirEntry] | None = None) -> bool:
+        """See what the writer has committed since, in a table opened read-only; True if that is anything.
+
+        One listing, unless what the directory has is given, and the reading of a snapshot that is new.
+        """
         self._check_open()
         if not self.read_only:
             return False
-        recovered = recover(self.fs, self.root, floor=self._floor)
-        epoch = recovered.record.epoch if recovered.record else 0
         with self._introducer.pin() as snapshot:
-            if epoch == snapshot.epoch:
-                return False
             known = {part.id: part for part in snapshot.file_parts}
+            record = SnapshotRecord(snapshot.epoch, 0, 0, [part.metadata for part in snapshot.file_parts])
+        recovered = recover(self.fs, self.root, floor=self._floor, known=record, listed=listed)
+        epoch = recovered.record.epoch if recovered.record else 0
+        if epoch == record.epoch:
+            return False
         found = file_parts(self.root, recovered, self._runtime)
         parts = [known.get(part.id, part) for part in found]
         self._introducer.advance(epoch - 1)

@@ -57,6 +57,7 @@ _CLASSES: dict[str, type[FileSystemError]] = {
     "read": ReadError,
     "read_dir": ReadError,
     "read_ranges": ReadError,
+    "read_tree": ReadError,
     "sync_path": FlushError,
     "write": WriteError,
     "write_all": WriteError,
@@ -183,7 +184,7 @@ class FaultFileSystem(FileSystemWrapper):
 
     A call that fails *before* its work has done nothing. One that fails *after* it has done everything: the
     file is written, the lock was taken (and is let go again, since nobody can hold it; its token is used up).
-    `write_all` writes its files one by one, so that any of them may fail.
+    `write_all` writes its files one by one, and `delete_files` deletes them so, so that any of them may fail.
 
     Parameters
     ----------
@@ -326,6 +327,13 @@ class FaultFileSystem(FileSystemWrapper):
         with self._call("write_all", *(files or [""])):
             for path, data in files.items():
                 self.write(path, data)
+
+    def read_tree(self, path: str, limit: int) -> list[DirEntry] | None:
+        with self._call("read_tree", path):
+            return super().read_tree(path, limit)
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        FileSystem.delete_files(self, paths)
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         with self._call("read_ranges", *([path for path, _, _ in ranges] or [""])):

@@ -28,8 +28,13 @@ from measurefs.testing.harness import (
 )
 
 
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is in a directory, or deeper."""
+    return not directory or path.startswith(f"{directory}/")
+
+
 class DirectoryRules(Suite):
-    """`make_dir`, `read_dir`, `delete_file`, `must_rm_all` and `sync_path`."""
+    """`make_dir`, `read_dir`, `read_tree`, `delete_file`, `delete_files`, `must_rm_all` and `sync_path`."""
 
     # make_dir
 
@@ -266,6 +271,52 @@ class DirectoryRules(Suite):
             fs.write_all(numbered(f"d/{number}", 5))
         succeed([partial(client.must_rm_all, "d") for client in (fs, another, fs, another)])
         assert raw.names() == set()
+
+    # delete_files
+
+    def test_delete_files(self, fs: FileSystem, another: FileSystem, raw: RawAccess) -> None:
+        """All of them go, missing ones are no failure, and nothing else goes."""
+        put_all(fs, "file", "d/file", "d/e/file", "kept", "d/kept")
+        another.delete_files(["file", "missing", "d/file", "d/missing", "d/e/file", "file"])
+        assert raw.names() == {"kept", "d/kept"}
+        fs.delete_files([])
+        fs.delete_files(["file"])
+        assert raw.names() == {"kept", "d/kept"}
+
+    def test_delete_files_many(self, fs: FileSystem, raw: RawAccess) -> None:
+        """The number of files makes no difference."""
+        fs.make_dir("d")
+        files = numbered("d", self.many)
+        fs.write_all(files)
+        put_all(fs, "d/kept")
+        fs.delete_files(list(files))
+        assert raw.names() == {"d/kept"}
+
+    # read_tree
+
+    def test_read_tree(self, fs: FileSystem, another: FileSystem) -> None:
+        """All files below a directory, sorted, and nothing else; or the store says that this is no cheaper."""
+        paths = ["a", "d/a", "d/a!b", "d/b/c", "d/b/d/e", "d/b0", "d0/a"]
+        put_all(fs, *paths, data=b"12345")
+        if another.read_tree("", 100) is None:
+            assert another.read_tree("d", 100) is None
+            return
+        for directory in ("", "d", "d/b", "d/b/d"):
+            found = another.read_tree(directory, 100)
+            assert found is not None
+            below = sorted(path.removeprefix(f"{directory}/") for path in paths if is_below(path, directory))
+            assert [(entry.name, entry.is_dir) for entry in found] == [(name, False) for name in below]
+            assert all(entry.size in {None, 5} for entry in found)
+        fs.delete_file("d/b/c")
+        assert [entry.name for entry in another.read_tree("d/b", 100) or ()] == ["d/e"]
+        assert another.read_tree("missing", 100) == []
+
+    def test_read_tree_limit(self, fs: FileSystem) -> None:
+        """More files than the limit are not listed."""
+        put_all(fs, *(f"d/{number}" for number in range(5)))
+        if fs.read_tree("d", 100) is not None:
+            assert fs.read_tree("d", 4) is None
+            assert len(fs.read_tree("d", 5) or ()) == 5
 
     # sync_path
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from measurefs.fs import FencedError, FileSystem, LockError, LockFile
+from measurefs.fs import FencedError, FileSystem, LockError, LockFile, UnsupportedStoreError
 from measurefs.testing.harness import RawAccess, Suite, names_in, put_all, refused, together
 
 
@@ -71,6 +71,26 @@ class LockRules(Suite):
             assert not lock.clean
         with fs.create_lock_file("LOCK") as lock:
             assert lock.clean is self.tells_clean
+
+    def test_lock_can_be_broken(self, fs: FileSystem, another: FileSystem) -> None:
+        """Where that is possible it fences the holder and frees the lock at once; else the holder does not notice."""
+        with fs.create_lock_file("LOCK") as lock:
+            try:
+                held = another.lock_holder("LOCK")
+                broken = another.break_lock("LOCK")
+            except UnsupportedStoreError:
+                lock.check()
+                return
+            assert held is not None
+            assert broken is not None
+            assert (held.holder.token, broken.token, broken.pid) == (lock.token, lock.token, os.getpid())
+            with pytest.raises(FencedError):
+                lock.check()
+            assert another.lock_holder("LOCK") is None
+            assert another.break_lock("LOCK") is None
+            with another.create_lock_file("LOCK") as after:
+                assert after.token > lock.token
+                assert not after.clean
 
     def test_lock_closed(self, fs: FileSystem, another: FileSystem) -> None:
         """A closed lock is lost for good, may be closed again, and then harms nobody."""

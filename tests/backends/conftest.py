@@ -66,6 +66,6 @@ def s3_fs(s3_url: str, s3_options: dict[str, Any]) -> Iterator[S3FileSystem]:
 
 @pytest.fixture
 def counted(s3_proxy: S3Proxy, s3_url: str) -> Iterator[S3FileSystem]:
-    """The same through the proxy, which has seen nothing yet."""
-    with S3FileSystem(s3_url, **SMALL, **s3_proxy.options) as fs:
+    """The same through the proxy, which has seen nothing yet, and without the proof of conditional writes."""
+    with S3FileSystem(s3_url, assume_conditional_writes=True, **SMALL, **s3_proxy.options) as fs:
         yield fs

@@ -1,4 +1,4 @@
-"""The lock made of exclusive writes: on memory with a clock of its own, and on S3 between real clients."""
+"""The lock made of exclusive writes, on memory with a clock of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from measurefs.backends.lease import Generation, LeaseLock, LeaseLocks, generation_path
-from measurefs.backends.s3 import S3FileSystem
 from measurefs.fs import (
     FencedError,
     FileSystem,
@@ -19,11 +18,8 @@ from measurefs.fs import (
     LockError,
     LockHolder,
     ReadOnlyFileSystem,
-    open_url,
 )
-from tests.backends.conftest import RawBucket
 from tests.conftest import Store
-from tests.s3_proxy import Hold, S3Proxy, lose_answer, refuse
 
 LOCK = "t/LOCK"
 
@@ -296,7 +292,117 @@ def test_litter_that_cannot_be_deleted_is_no_obstacle(
     assert tokens(fs) == [1, 2]
 
 
+# Breaking
+
+
+def test_breaking_fences_the_holder_and_frees_the_lock_at_once(
+    locks: LeaseLocks, fs: FileSystem, clock: Clock
+) -> None:
+    lock = locks.acquire(LOCK)
+    holder = locks.break_lock(LOCK)
+    assert holder is not None
+    assert (holder.token, holder.pid) == (1, LockHolder.here(1).pid)
+    with pytest.raises(FencedError, match="broken by process"):
+        lock.check()
+    lock.close()
+    assert not stored(fs, 1).released, "who was fenced changes nothing any more"
+    with LeaseLocks(fs, clock=clock, sleep=clock.sleep).acquire(LOCK) as after:
+        assert (after.token, after.clean) == (3, False), "so that it puts a fence of its own"
+    assert clock.now == 0
+    assert tokens(fs) == [1, 2, 3]
+
+
+def test_a_free_lock_cannot_be_broken(locks: LeaseLocks, fs: FileSystem) -> None:
+    assert locks.break_lock(LOCK) is None
+    assert locks.holder(LOCK) is None
+    assert fs.read_dir("t") == []
+    locks.acquire(LOCK).close()
+    before = fs.read(generation_path(LOCK, 1))
+    assert locks.break_lock(LOCK) is None
+    assert locks.holder(LOCK) is None
+    assert tokens(fs) == [1]
+    assert fs.read(generation_path(LOCK, 1)) == before
+
+
+def test_the_fence_stays_however_many_come_after(locks: LeaseLocks, fs: FileSystem) -> None:
+    zombie = LeaseLocks(fs, lease=1e6).acquire(LOCK)
+    zombie.abandon()
+    for _ in range(2):
+        locks.break_lock(LOCK)
+    for _ in range(5):
+        locks.acquire(LOCK).close()
+    assert zombie._successor() is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_breaking_what_cannot_be_read(locks: LeaseLocks, fs: FileSystem, content: bytes) -> None:
+    fs.write(generation_path(LOCK, 1), content)
+    held = locks.holder(LOCK)
+    assert held is not None
+    assert (held.holder.token, held.holder.host) == (1, "unknown")
+    assert locks.break_lock(LOCK) == held.holder
+    assert locks.acquire(LOCK).token == 3
+
+
+def test_of_several_who_break_a_lock_at_once_one_does(fs: FileSystem) -> None:
+    class Overtaken(LeaseLocks):
+        def _break(self, path: str, token: int, content: bytes) -> LockHolder | None:
+            if not told:
+                told.append(LeaseLocks(fs).break_lock(path))
+            return super()._break(path, token, content)
+
+    told: list[LockHolder | None] = []
+    holder = dead_holder(fs)
+    assert Overtaken(fs).break_lock(LOCK) is None, "it is free by now"
+    assert told == [holder]
+    assert tokens(fs) == [1, 2]
+
+
+def test_breaking_meets_a_release(fs: FileSystem) -> None:
+    """It is released and taken anew while somebody breaks it: the new holder is left alone."""
+
+    class Slow(LeaseLocks):
+        def _break(self, path: str, token: int, content: bytes) -> LockHolder | None:
+            if token == 1:
+                first.close()
+                later.append(LeaseLocks(fs).acquire(path))
+                later.append(LeaseLocks(fs).acquire(LOCK + "-of-others"))
+            return super()._break(path, token, content)
+
+    later: list[LeaseLock] = []
+    first = LeaseLocks(fs).acquire(LOCK)
+    broken = Slow(fs).break_lock(LOCK)
+    assert broken is not None
+    assert broken.token == 2, "the one that held it when it was broken"
+    with pytest.raises(FencedError):
+        later[0].check()
+    later[1].check()
+    later[1].close()
+
+
 # Renewing
+
+
+def test_a_lock_whose_file_is_deleted_is_lost(fs: FileSystem) -> None:
+    """By hand, that is: others then see a free lock, and the holder must not write its file anew."""
+    lock = LeaseLocks(fs, lease=0.03).acquire(LOCK)
+    fs.delete_file(generation_path(LOCK, 1))
+    lock._thread.join(30)
+    with pytest.raises(FencedError, match="deleted"):
+        lock.check()
+    lock.close()
+    assert tokens(fs) == []
+
+
+def test_a_lock_whose_file_is_made_anew_by_another_is_lost(fs: FileSystem) -> None:
+    lock = LeaseLocks(fs, lease=0.03).acquire(LOCK)
+    fs.delete_file(generation_path(LOCK, 1))
+    other = dead_holder(fs)
+    lock._thread.join(30)
+    with pytest.raises(FencedError, match=r"replaced|deleted"):
+        lock.check()
+    lock.close()
+    assert stored(fs, 1) == other
 
 
 class Watched(FileSystemWrapper):
@@ -376,93 +482,3 @@ def test_failed_release_is_raised_once(fs: FileSystem) -> None:
         lock.close()
     lock.close()
     assert not lock._thread.is_alive()
-
-
-# On S3, between clients of their own
-
-
-@pytest.fixture
-def pair(s3_store: Store) -> Iterator[tuple[FileSystem, FileSystem]]:
-    with s3_store.open(lease=0.6) as one, s3_store.open(lease=0.6) as two:
-        yield one, two
-
-
-def died(lock: Any) -> LeaseLock:
-    """End a lock as the death of its process would."""
-    assert isinstance(lock, LeaseLock)
-    lock.abandon()
-    return lock
-
-
-def test_s3_takeover(pair: tuple[FileSystem, FileSystem]) -> None:
-    one, two = pair
-    zombie = died(one.create_lock_file(LOCK))
-    with two.create_lock_file(LOCK) as lock:
-        assert (lock.token, lock.clean) == (2, False)
-        zombie._over.clear()  # it was not dead but asleep
-        with pytest.raises(FencedError):
-            zombie.check()
-        lock.check()
-
-
-def test_s3_renewed_lock_is_refused(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with s3_store.open(lease=5) as one, s3_store.open(lease=5) as two, one.create_lock_file(LOCK) as lock:
-        monkeypatch.setattr("measurefs.backends.lease._ours", set())  # as another process would see it
-        with pytest.raises(LockError):
-            two.create_lock_file(LOCK)
-        lock.check()
-
-
-def test_s3_lost_answers_do_not_lock_oneself_out(s3_proxy: S3Proxy, s3_url: str) -> None:
-    with S3FileSystem(s3_url, **s3_proxy.options) as fs:
-        fs.create_lock_file(LOCK).close()
-        s3_proxy.on("*", lose_answer, times=1, key="LOCK.")
-        with fs.create_lock_file(LOCK) as lock:
-            s3_proxy.on("PUT", lose_answer, times=1, key="LOCK.")
-            lock.check()
-        with fs.create_lock_file(LOCK) as lock:
-            assert (lock.token, lock.clean) == (3, True)
-
-
-def test_s3_stalled_creation_gives_way(s3_proxy: S3Proxy, s3_store: Store, raw_bucket: RawBucket) -> None:
-    """The PUT of generation 2 is held back until generation 2 has been collected; then it succeeds, in vain."""
-    with s3_store.open(**s3_proxy.options) as stalled, s3_store.open() as other:
-        other.create_lock_file(LOCK).close()
-        hold = Hold()
-        s3_proxy.on("PUT", hold, key=f"{LOCK}.{2:016x}")
-        refused: list[BaseException] = []
-
-        def contend() -> None:
-            try:
-                stalled.create_lock_file(LOCK)
-            except LockError as error:
-                refused.append(error)
-
-        contender = threading.Thread(target=contend)
-        contender.start()
-        hold.wait()
-        for _ in range(2):
-            other.create_lock_file(LOCK).close()
-        hold.release()
-        contender.join(30)
-        assert len(refused) == 1
-        assert raw_bucket.names() == {f"{LOCK}.{3:016x}"}
-
-
-def test_s3_outage_is_not_fencing(s3_proxy: S3Proxy, s3_url: str) -> None:
-    with S3FileSystem(s3_url, retry_deadline=0.2, **s3_proxy.options) as fs:
-        lock = fs.create_lock_file(LOCK)
-        s3_proxy.on("*", refuse(503), times=float("inf"))
-        with pytest.raises(FileSystemError) as caught:
-            lock.check()
-        assert not isinstance(caught.value, LockError)
-        s3_proxy.clear()
-        lock.check()
-        lock.close()
-
-
-def test_s3_and_memory_agree_on_the_chain(s3_store: Store) -> None:
-    with open_url(s3_store.url, **s3_store.options) as fs, LeaseLocks(fs, lease=0.1).acquire(LOCK) as lock:
-        assert lock.token == 1
-        with pytest.raises(LockError):
-            fs.create_lock_file(LOCK)

@@ -29,6 +29,7 @@ from tests.s3_proxy import (
     S3Proxy,
     bare_412,
     deny_after,
+    error_answer,
     lose_answer,
     lose_request,
     refuse,
@@ -68,7 +69,8 @@ CALLS: dict[str, tuple[str, Callable[[FileSystem], Any]]] = {
 
 @pytest.fixture
 def impatient(s3_proxy: S3Proxy, s3_url: str) -> Any:
-    with S3FileSystem(s3_url, retry_deadline=0.8, **SMALL, **s3_proxy.options) as fs:
+    options = {"retry_deadline": 0.8, "assume_conditional_writes": True, **SMALL}
+    with S3FileSystem(s3_url, **options, **s3_proxy.options) as fs:
         yield fs
 
 
@@ -145,7 +147,7 @@ def test_late_put_cannot_replace(
         late.append((request, forward))
 
     s3_proxy.on("PUT", keep, times=1)
-    with S3FileSystem(s3_url, **s3_proxy.options) as fs:
+    with S3FileSystem(s3_url, assume_conditional_writes=True, **s3_proxy.options) as fs:
         fs.write("f", b"mine", exclusive=True)
     request, forward = late[0]
     assert forward(request).status == 412
@@ -163,6 +165,42 @@ def test_409_is_no_verdict(
     assert raw_bucket.unfinished() == 0
     # Parts whose completion met a conflict are worth nothing: every new attempt is a new upload.
     assert s3_proxy.counts["BEGIN"] == (3 if size > KIB else 0)
+
+
+@pytest.mark.parametrize("size", [4, 9 * KIB])
+def test_409_may_be_followed_by_the_verdict(
+    counted: S3FileSystem, s3_proxy: S3Proxy, raw_bucket: RawBucket, size: int
+) -> None:
+    """Who was in flight at the same time has won."""
+
+    def conflict(request: Request, forward: Forward) -> Answer:
+        raw_bucket.put("f", b"theirs")
+        return error_answer(409, "ConditionalRequestConflict")
+
+    s3_proxy.on("COMPLETE" if size > KIB else "PUT", conflict, times=1)
+    with pytest.raises(ExistError):
+        counted.write("f", bytes(size), exclusive=True)
+    assert raw_bucket.get("f") == b"theirs"
+    assert raw_bucket.unfinished() == 0
+
+
+def test_a_conflict_that_stays_is_no_verdict(impatient: S3FileSystem, s3_proxy: S3Proxy) -> None:
+    s3_proxy.on("PUT", refuse(409, "ConditionalRequestConflict"), times=FOREVER)
+    with pytest.raises(WriteError, match=r"gave up after .* 409") as caught:
+        impatient.write("f", b"mine", exclusive=True)
+    assert not isinstance(caught.value, FileExistsError)
+
+
+def test_whether_it_was_mine_may_stay_open(
+    impatient: S3FileSystem, s3_proxy: S3Proxy, raw_bucket: RawBucket
+) -> None:
+    """The answer got lost, and so did those about whose object it is: not "somebody else has it", which is wrong."""
+    s3_proxy.on("PUT", lose_answer, times=1)
+    s3_proxy.on("HEAD", refuse(503, "SlowDown"), times=FOREVER)
+    with pytest.raises(WriteError, match="gave up") as caught:
+        impatient.write("f", b"mine", exclusive=True)
+    assert not isinstance(caught.value, FileExistsError)
+    assert raw_bucket.get("f") == b"mine"
 
 
 def test_412_without_condition_is_the_verdict(

@@ -21,7 +21,7 @@ from measurefs.codec.numbers import choose, default_encoding
 from measurefs.codec.sealed import seal, unseal
 from measurefs.codec.types import ColumnType
 from measurefs.codec.zstd import compress, decompress
-from measurefs.database.database import Identity
+from measurefs.database.identity import Identity
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.segments import is_segment_name
 from measurefs.fs import (

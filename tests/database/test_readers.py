@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from measurefs import TableOptions
+from measurefs import NotExistError, TableOptions
+from measurefs.table import Runtime
 from tests.conftest import Store
-from tests.database.helpers import DAY, open_store, rows_of
+from tests.database.helpers import DAY, open_store, rows_of, values_of
 
 READER = """
 import json, sys
@@ -95,3 +96,80 @@ def test_sees_whole_commits_while_a_writer_writes_on(store: Store, ask: Ask) -> 
             assert values == {float(step)}
             assert float(step) > last
             last = float(step)
+
+
+# Readers that look by themselves.
+
+
+def write_on(store: Store, *values: int, compact: bool = False) -> None:
+    """Write rows as another process, and remove at once what that replaces."""
+    options = TableOptions(gc_grace=0.0, keep_snapshots=1)
+    with open_store(store, options=options, background=False) as db:
+        cpu = db.create_measure("cpu", entity=["host"], fields={"v": "int64"}, exist_ok=True)
+        for value in values:
+            cpu.write({"time": [value], "host": [f"h{value % 3}"], "v": [value]}, durable=True)
+        if compact:
+            cpu.compact()
+        cpu.gc()
+
+
+def test_a_reader_is_never_older_than_asked_for(store_url: Store) -> None:
+    write_on(store_url, 1)
+    seconds = [0.0]
+    runtime = Runtime(monotonic=lambda: seconds[0])
+    with open_store(store_url, read_only=True, max_age=10.0, runtime=runtime) as reader:
+        cpu = reader.measure("cpu")
+        assert values_of(cpu, "v") == [1]
+        write_on(store_url, 2)
+        seconds[0] = 10.0
+        assert values_of(cpu, "v") == [1]
+        seconds[0] = 10.1
+        assert values_of(cpu, "v") == [1, 2]
+        write_on(store_url, DAY)  # in another table
+        seconds[0] = 21.0
+        assert values_of(cpu, "v") == [1, 2, DAY]
+        with open_store(store_url) as db:
+            db.measure("cpu").evolve(fields={"w": "int64"})
+        seconds[0] = 40.0
+        assert "w" in rows_of(cpu)[0]
+
+
+def test_what_was_collected_is_looked_for_anew(store_url: Store) -> None:
+    write_on(store_url, 1, 2)
+    with open_store(store_url, read_only=True, max_age=3600.0) as reader:
+        cpu = reader.measure("cpu")
+        assert cpu.stats()  # the tables are open, and of their parts nothing is read
+        pinned = cpu.query(columns=["v"])
+        write_on(store_url, 3, compact=True)
+        assert pinned.to_arrow()["v"].to_pylist() == [1, 2, 3]
+        assert values_of(cpu, "v") == [1, 2, 3]
+        assert cpu.aggregate(values={"v": ["sum"]}).to_arrow()["v_sum"].to_pylist() == [6]
+
+
+def test_what_was_collected_is_an_error_that_says_what_to_do(store_url: Store) -> None:
+    write_on(store_url, 1, 2)
+    with open_store(store_url, read_only=True) as reader:
+        cpu = reader.measure("cpu")
+        assert cpu.stats()
+        write_on(store_url, 3, compact=True)
+        with pytest.raises(NotExistError, match=r"call refresh\(\)"):
+            rows_of(cpu)
+        cpu.refresh()
+        assert values_of(cpu, "v") == [1, 2, 3]
+
+
+def test_rows_that_were_given_out_are_not_mixed_with_newer_ones(store_url: Store) -> None:
+    write_on(store_url, 1, DAY)
+    with open_store(store_url, read_only=True, max_age=3600.0) as reader:
+        cpu = reader.measure("cpu")
+        assert cpu.stats()
+        batches = cpu.query(columns=["v"], order="series", limit=2).to_batches(batch_rows=1)
+        first = next(batches)
+        write_on(store_url, 2, DAY + 1, compact=True)
+        rest: list[int] = []
+        try:
+            for batch in batches:
+                rest += batch["v"].to_pylist()
+        except NotExistError:
+            return
+        assert [*first["v"].to_pylist(), *rest] == [1, DAY]

@@ -102,7 +102,7 @@ _READING = (
         "pages-checksum-not-checked",
         "A list of pages that was changed is not followed.",
         FILE_PART,
-        '            verify(data, piece.checksum, wanted[0], wanted[1], "the list of its pages")\n',
+        '        verify(data, piece.checksum, path, offset, "the list of its pages")\n',
         "",
         f"{FLIPS}[compact]",
     ),

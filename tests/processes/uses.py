@@ -10,6 +10,7 @@ from measurefs.table.history import Moment
 from tests.table.tables import one
 
 ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "Database.backup": (("memory://uses",), {}),
     "Database.create_measure": (("n",), {"entity": ["host"]}),
     "Database.drop_measure": (("m",), {}),
     "Database.measure": (("m",), {}),

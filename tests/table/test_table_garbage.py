@@ -10,10 +10,11 @@ import pytest
 
 from measurefs import PartOptions
 from measurefs.backends.memory import MemoryFileSystem
-from measurefs.fs import CorruptionError, FencedError, FileSystem, FileSystemError
+from measurefs.fs import CorruptionError, CountingFileSystem, FencedError, FileSystem, FileSystemError
 from measurefs.table import Runtime, TsTable
 from measurefs.table.verify import verify_table
 from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem, Stall
+from tests.part.made import COMPACT, WIDE
 from tests.table.tables import (
     Clock,
     contents,
@@ -139,18 +140,21 @@ def test_what_a_kept_snapshot_on_disk_names_stays():
     "fault",
     [
         Fault("delete_file", "*.snp"),
-        Fault("must_rm_all"),
+        Fault("delete_file", "*.part"),
         Fault("read", "*.snp"),
         Fault("read_dir"),
         Fault("delete_file", "*.snp", after=True),
+        Fault("delete_file", "*.part", after=True),
+        Fault("must_rm_all"),
         Fault("must_rm_all", after=True),
         Fault("sync_path"),
     ],
-    ids=lambda fault: f"{fault.operation}{' late' * fault.after}",
+    ids=lambda fault: f"{fault.operation} {fault.path}{' late' * fault.after}",
 )
 def test_what_failed_is_done_by_the_next_collection(fault):
     fs = MemoryFileSystem()
-    with open_table(fs) as table:
+    wide = fault.operation == "must_rm_all"
+    with open_table(fs, part=PartOptions(compact_bytes=WIDE if wide else COMPACT)) as table:
         for number in range(4):
             table.add(one(number))
             table.flush()
@@ -166,6 +170,37 @@ def test_what_failed_is_done_by_the_next_collection(fault):
         assert len(snapshots_in(fs)) == 2
         assert table.gc() == []
     assert stored(fs) == ones(*range(4))
+
+
+def test_an_idle_table_costs_nothing():
+    """Where there is nothing to collect nobody looks for it again, until something may have become garbage."""
+    fs, clock = CountingFileSystem(MemoryFileSystem()), Clock()
+    with open_table(fs, runtime=Runtime(monotonic=clock), gc_interval=30.0, keep_snapshots=1) as table:
+
+        def collects() -> bool:
+            clock.seconds += 31
+            fs.reset()
+            table.step()
+            return fs.calls.total() > 0
+
+        table.add(one(1))
+        table.flush()
+        table.tag("before")
+        assert collects()
+        assert not collects()
+        table.add(one(2))
+        table.flush()
+        assert collects()
+        assert not collects()
+        table.untag("before")
+        assert collects()
+        assert len(snapshots_in(fs)) == 1
+        assert not collects()
+        unneeded = unnamed_part(fs, table)
+        table.add(one(3))
+        table.flush()
+        assert collects()
+        assert unneeded not in parts_in(fs)
 
 
 def test_an_unreadable_snapshot_stops_the_removal_of_parts():

@@ -1,0 +1,316 @@
+"""Backup, restore and copy: what each selects, and how it is called."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from measurefs.database.backup_record import read_record
+from measurefs.database.holding import Holding, Source
+from measurefs.database.measure import Measure
+from measurefs.database.rewriting import Progress
+from measurefs.database.tags import tag_names
+from measurefs.database.transfer import CopyReport, Target, transfer
+from measurefs.fs.errors import ClosedError, NotExistError
+from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.paths import escape, unescape
+from measurefs.fs.urls import open_url
+from measurefs.fs.wrappers import ReadOnlyFileSystem
+from measurefs.query import check_names
+from measurefs.table import Runtime
+from measurefs.table.tags import check_tag
+
+Place = str | FileSystem
+"""A URL or a path, as `open` takes it, or a file system."""
+
+
+def restore(
+    source: Place,
+    target: Place,
+    *,
+    tag: str | None = None,
+    measures: Collection[str] | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    target_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    runtime: Runtime | None = None,
+) -> CopyReport:
+    """Make a store of a backup, or of a tag in one; it can be written to, and has an identity of its own.
+
+    Of a backup that is what its last complete run has brought, with the tags that the measures had. It can be done
+    again where it was interrupted, and goes on from there.
+
+    Parameters
+    ----------
+    source : str or FileSystem
+        A backup, or any store: then what it holds now, with its tags.
+    target : str or FileSystem
+        With nothing in it.
+    tag : str, optional
+        A name that a backup was made under, or any tag of the measures: the store shows what they held then, and no
+        other measures. It has no tags. Each measure has its newest columns and ttl, and rows that are past that are
+        not found, as ever.
+    measures : collection of str, optional
+        Only these.
+    source_options, target_options : mapping, optional
+        What the backends take: credentials, endpoint...
+    progress : callable, optional
+        Called now and then with how many bytes are done and how many there are.
+    runtime : Runtime, optional
+        Clock and threads, for tests.
+
+    Returns
+    -------
+    CopyReport
+        What was done.
+
+    Raises
+    ------
+    NotExistError
+        There is no store at the source.
+    UnsupportedStoreError
+        The target is not empty. Or a newer release wrote the source.
+    SchemaError
+        There is no such measure or tag.
+    CorruptionError
+        Something in the source is damaged or missing. The target is no store yet.
+    LockError
+        Another process copies to the target.
+    FileSystemError
+        Something could not be read or written; the target is no store yet. Do it again.
+    """
+    with _opened(source, source_options, runtime) as opened, _at(target, target_options) as fs:
+        what = _Tagged(opened, tag, measures) if tag is not None else _Last(opened, measures)
+        return transfer(opened, Target(fs, str(target), "restore", tag or ""), what, progress)
+
+
+def copy(
+    source: Place,
+    target: Place,
+    *,
+    measures: Collection[str] | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    target_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    runtime: Runtime | None = None,
+) -> CopyReport:
+    """Copy what a store holds now, with all tags, to another place: to move it from a disk to S3, for example.
+
+    Of snapshots only the newest and the tagged ones are copied. Stop the writers first if nothing that they write is
+    to be missed. It can be done again where it was interrupted, and goes on from there.
+
+    Parameters, results and errors are those of `restore`.
+    """
+    with _opened(source, source_options, runtime) as opened, _at(target, target_options) as fs:
+        return transfer(opened, Target(fs, str(target), "copy"), _Present(opened, measures), progress)
+
+
+def backup(
+    source: Place,
+    target: Place,
+    *,
+    tag: str | None = None,
+    measures: Collection[str] | None = None,
+    source_options: Mapping[str, Any] | None = None,
+    target_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    verify: bool = False,
+    runtime: Runtime | None = None,
+) -> CopyReport:
+    """Back up a store as it is on its file system, also while another process writes to it; see `Database.backup`.
+
+    Of each table that is what was committed last.
+    """
+    with _opened(source, source_options, runtime) as opened:
+        return _back_up(opened, target, tag, measures, target_options, progress, verify)
+
+
+def _back_up(
+    source: Source,
+    target: Place,
+    tag: str | None,
+    measures: Collection[str] | None,
+    target_options: Mapping[str, Any] | None,
+    progress: Progress | None,
+    verify: bool,
+) -> CopyReport:
+    name = "" if tag is None else check_tag(tag)
+    with _at(target, target_options) as fs:
+        where = Target(fs, str(target), "backup", name, verify)
+        return transfer(source, where, _Present(source, measures), progress)
+
+
+@contextlib.contextmanager
+def _opened(place: Place, options: Mapping[str, Any] | None, runtime: Runtime | None) -> Iterator[Source]:
+    with _at(place, options) as fs:
+        try:
+            source = Source(ReadOnlyFileSystem(fs), str(place), runtime or Runtime.threaded())
+        except NotExistError as error:
+            raise NotExistError("open", str(place), "there is no measurefs store") from error
+        yield source
+
+
+@contextlib.contextmanager
+def _at(place: Place, options: Mapping[str, Any] | None) -> Iterator[FileSystem]:
+    fs = place if isinstance(place, FileSystem) else open_url(str(place), **dict(options or {}))
+    try:
+        yield fs
+    finally:
+        if fs is not place:
+            fs.close()
+
+
+class StoreBackup(abc.ABC):
+    """Backing up a store that is open, see `Database`."""
+
+    fs: FileSystem
+    _runtime: Runtime
+    _lock: threading.RLock
+
+    @abc.abstractmethod
+    def _check_open(self) -> None: ...
+
+    @abc.abstractmethod
+    def _in_use(self) -> list[Measure]: ...
+
+    def backup(
+        self,
+        target: Place,
+        *,
+        tag: str | None = None,
+        measures: Collection[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        verify: bool = False,
+    ) -> CopyReport:
+        """Bring a backup up to date, or make one; others write and read meanwhile.
+
+        A backup is a store that can be opened with ``read_only=True`` (one that was written to is not gone on with),
+        and has the newest rows and all tags. Only parts that it lacks are copied, each checked on the way. Of a
+        measure it has one moment of all tables that this process writes to, and of others what was committed last.
+        After a crash or an error do it again: what was there before is, and what was copied is not copied again.
+
+        Parameters
+        ----------
+        target : str or FileSystem
+            A place with nothing in it, or a backup of this store.
+        tag : str, optional
+            A name to keep this very state under, in the backup alone; see `restore`. Any number of states share
+            their parts. To give one up, remove the tag from the measures of the backup.
+        measures : collection of str, optional
+            Only these; others in the backup stay as they are.
+        storage_options : mapping, optional
+            What the backend of the target takes.
+        progress : callable, optional
+            Called now and then with how many bytes are done and how many there are.
+        verify : bool
+            Also read and check the parts that are in the backup already, and copy those anew that are damaged or lost.
+
+        Returns
+        -------
+        CopyReport
+            What was done.
+
+        Raises
+        ------
+        UnsupportedStoreError
+            The target is not empty, and no backup of this store; or is of another history of it.
+        SchemaError
+            There is no such measure, or there is such a tag.
+        CorruptionError
+            Something in this store is damaged or missing.
+        LockError
+            Another process backs up to the target.
+        NotDurableError, FileSystemError
+            Something could not be read or written.
+        """
+        self._check_open()
+        with self._lock:
+            measures_here = self._in_use()
+        with contextlib.ExitStack() as held:
+            epochs = {}
+            for measure in measures_here:
+                try:
+                    epochs[escape(measure.name)] = held.enter_context(measure.holding())
+                except ClosedError:
+                    if not measure.closed:
+                        raise  # else it was dropped meanwhile
+            source = Source(self.fs, "this store", self._runtime, epochs)
+            return _back_up(source, target, tag, measures, storage_options, progress, verify)
+
+
+# What is selected.
+
+
+class _Present:
+    """What a store holds now, with all its tags."""
+
+    def __init__(self, source: Source, measures: Collection[str] | None) -> None:
+        self.source = source
+        self._measures = None if measures is None else list(measures)
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all measures."""
+        return self._measures is None
+
+    def roots(self) -> list[str]:
+        """Return the directories of those that are selected; raises `SchemaError` for one that is not there."""
+        there = self.all()
+        if self._measures is None:
+            return there
+        check_names(self._measures, [unescape(root) for root in there], "measures", "measure")
+        return [escape(name) for name in dict.fromkeys(self._measures)]
+
+    def all(self) -> list[str]:
+        """Return the directories of those that can be selected."""
+        return self.source.roots()
+
+    def hold(self, root: str) -> Holding | None:
+        """Return what is to be copied."""
+        return self.source.present(root)
+
+
+class _Last(_Present):
+    """What the last complete run has brought to a backup; what any other store holds now."""
+
+    def all(self) -> list[str]:
+        """Return the directories of those that can be selected."""
+        record = read_record(self.source.fs)
+        return super().all() if record is None else sorted(record.measures)
+
+    def hold(self, root: str) -> Holding | None:
+        """Return what is to be copied."""
+        record = read_record(self.source.fs)
+        if record is None:
+            return super().hold(root)
+        measure = record.measures.get(root)
+        return None if measure is None else self.source.recorded(root, measure.now, measure.tags)
+
+
+class _Tagged(_Present):
+    """What the measures held at a tag."""
+
+    def __init__(self, source: Source, tag: str, measures: Collection[str] | None) -> None:
+        super().__init__(source, measures)
+        self._tag = tag
+
+    def roots(self) -> list[str]:
+        """Return the directories of those that have the tag; raises `SchemaError` if there are none."""
+        record = read_record(self.source.fs)
+        begun = (
+            set() if record is None else set(record.begun)
+        )  # not kept yet, or perhaps only of some measures
+        tags = {root: sorted({*tag_names(self.source.fs, root)} - begun) for root in super().roots()}
+        if not self.whole:
+            for root, names in tags.items():
+                check_names([self._tag], names, f"measure {unescape(root)!r}: tag", "tag")
+        check_names([self._tag], sorted({name for names in tags.values() for name in names}), "tag", "tag")
+        return [root for root in tags if self._tag in tags[root]]
+
+    def hold(self, root: str) -> Holding | None:
+        """Return what is to be copied."""
+        return self.source.tagged(root, self._tag)

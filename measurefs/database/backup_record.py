@@ -1,0 +1,120 @@
+"""What a backup tells of itself, and a copy that is not finished yet: ``.backup/record.json`` in its root.
+
+It is there before anything else, so that what an interrupted run leaves is known for what it is. Of a backup it is
+written again when a run is complete, which is the commit point: `restore` goes by it, whatever a later run, that was
+interrupted, has brought since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from measurefs.codec.sealed import seal, unseal
+from measurefs.database.identity import BACKUP
+from measurefs.database.tags import TagRecord
+from measurefs.fs.errors import NotExistError
+from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.paths import join
+from measurefs.fs.structs import decodable
+from measurefs.part.metadata import FORMAT_VERSION, Header, check_format
+
+LOCK = join(BACKUP, "LOCK")
+_RECORD = join(BACKUP, "record.json")
+
+Kind = Literal["backup", "restore", "copy"]
+
+
+class MeasureRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run has brought of a measure.
+
+    Attributes
+    ----------
+    now : TagRecord
+        The state that it shows.
+    checks : dict
+        From each table's path to the checksum of the snapshot of that state.
+    tags : dict
+        The tags that the measure had, each with the checksum of its file.
+    kept : list of str
+        The tags that only the backup has.
+    schema : int
+        The checksum of the files of its schema.
+    floor : int
+        Of the schema.
+    """
+
+    now: TagRecord
+    checks: dict[str, int]
+    tags: dict[str, int]
+    kept: list[str]
+    schema: int
+    floor: int
+
+
+@decodable
+class BackupRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of the file.
+
+    Attributes
+    ----------
+    kind : str
+    origin : str
+        The name of the store that is copied; empty if it has none.
+    tag : str
+        Of a restored store, what it is to show; empty for the last state.
+    time : int
+        When the last complete run was, nanoseconds since 1970-01-01 UTC; 0 if there was none.
+    unfinished : bool
+        Whether a run has begun and not come to its end.
+    begun : list of str
+        The names of tags that are none of the target's own, should they be found there: an interrupted run may have
+        written them, or be about to remove them.
+    measures : dict
+        What the last complete run has brought, by the measures' directories.
+    gone : dict
+        By the directories of measures that the store does not have any more the tags that keep them.
+    """
+
+    kind: Kind
+    origin: str
+    tag: str = ""
+    time: int = 0
+    unfinished: bool = False
+    begun: list[str] = msgspec.field(default_factory=list)
+    measures: dict[str, MeasureRecord] = msgspec.field(default_factory=dict)
+    gone: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    format: int = FORMAT_VERSION
+
+    def own_tags(self, root: str, names: Iterable[str]) -> set[str]:
+        """Return which of the tags found in a measure's directory only the target has."""
+        known = self.measures.get(root)
+        own = set(known.kept if known else self.gone.get(root, ()))
+        others = {*self.begun, *(known.tags if known else ())}
+        return {name for name in names if name in own or name not in others}
+
+
+def read_record(fs: FileSystem) -> BackupRecord | None:
+    """Return what a store tells of itself as a backup or an unfinished copy; None if it is neither.
+
+    Raises
+    ------
+    CorruptionError
+        It is damaged.
+    UnsupportedStoreError
+        A newer release wrote it.
+    """
+    try:
+        data = fs.read(_RECORD)
+    except NotExistError:
+        return None
+    check_format(unseal(data, Header, _RECORD).format, _RECORD)
+    return unseal(data, BackupRecord, _RECORD)
+
+
+def write_record(fs: FileSystem, record: BackupRecord) -> None:
+    """Write the file, durably."""
+    fs.write(_RECORD, seal(record))
+    fs.sync_path(BACKUP)

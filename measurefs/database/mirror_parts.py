@@ -1,0 +1,98 @@
+"""What a `Mirror` works with: files of a schema, tables of a measure, batches of parts, calls in parallel."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from measurefs.codec.checksum import checksum
+from measurefs.codec.sealed import seal
+from measurefs.database.backup_record import BackupRecord
+from measurefs.database.holding import Holding
+from measurefs.database.identity import SCHEMA
+from measurefs.database.places import SHARD
+from measurefs.database.schema_chain import Revision, revision_of
+from measurefs.database.segments import is_segment_name
+from measurefs.database.tags import TAGS, tag_names
+from measurefs.fs.errors import MeasureFSError, NotExistError
+from measurefs.fs.filesystem import DirEntry, FileSystem
+from measurefs.fs.listing import Listing
+from measurefs.fs.paths import join
+from measurefs.part.copying import GoneError
+from measurefs.part.metadata import PartMetadata
+from measurefs.table import Runtime
+
+_BATCH_PARTS = 256
+_BATCH_BYTES = 1 << 30
+
+T = TypeVar("T")
+
+
+def remove_measure(target: FileSystem, root: str, record: BackupRecord) -> list[str]:
+    """Remove a measure that the source has not, unless tags that only the target has keep it; return these."""
+    kept = record.own_tags(root, tag_names(target, root))
+    if not kept:
+        with contextlib.suppress(NotExistError):
+            target.delete_file(join(root, SCHEMA))  # from here on it is no measure
+            target.sync_path(root)
+        target.must_rm_all(root)
+        target.sync_path("")
+    return sorted(kept)
+
+
+def is_like_measure(entries: Iterable[DirEntry]) -> bool:
+    """Whether a directory has what a measure's has, or part of it."""
+    return any(
+        entry.name == TAGS or revision_of(entry.name) or is_segment_name(entry.name) for entry in entries
+    )
+
+
+def schema_files(holding: Holding) -> dict[str, bytes]:
+    """Return the files of a measure's schema; ``schema.json``, which makes it a measure, is the last."""
+    newest = {Revision.of(holding.schema).name: seal(holding.schema)}
+    return newest if SCHEMA in newest else {**newest, SCHEMA: holding.first}
+
+
+def schema_check(files: Mapping[str, bytes]) -> int:
+    """Return a checksum of them."""
+    return checksum(b"".join(name.encode() + data for name, data in files.items()))
+
+
+def tables_in(listing: Listing) -> Iterator[str]:
+    """Yield the paths of a measure's tables, below it."""
+    for entry in listing.entries():
+        if entry.is_dir and is_segment_name(entry.name):
+            for below in listing.entries(entry.name):
+                if below.is_dir and SHARD.fullmatch(below.name):
+                    yield join(entry.name, below.name)
+
+
+def batches(items: Iterable[tuple[T, PartMetadata]]) -> Iterator[list[tuple[T, PartMetadata]]]:
+    """Cut a list of tables with parts into pieces of some size, after each of which these parts are whole."""
+    batch: list[tuple[T, PartMetadata]] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == _BATCH_PARTS or size + item[1].compressed_bytes > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item[1].compressed_bytes
+    if batch:
+        yield batch
+
+
+def in_parallel(runtime: Runtime, call: Callable[[Any], Any], items: Collection[Any]) -> list[Any]:
+    """Make a call for each item, several at a time; raise the first error when all are done."""
+
+    def attempt(item: Any) -> Any:
+        try:
+            return call(item)
+        except (MeasureFSError, GoneError) as error:
+            return error
+
+    outcomes = list(runtime.run_io(attempt, list(items)))
+    for outcome in outcomes:
+        if isinstance(outcome, MeasureFSError | GoneError):
+            raise outcome
+    return outcomes
