@@ -174,7 +174,7 @@ def drop(
         try:
             with held as tables, contextlib.ExitStack() as locks:
                 schema = schema_chain.newest(fs, root)
-                floor = _take_all(fs, root, schema.floor, tables, locks)
+                floor = _take_all(fs, root, max(schema.floor, schema.base), tables, locks)
                 known = read_tombstone(fs, name)
                 fs.write(_path(name), seal(Tombstone(max(floor, known.floor + 1 if known else 0))))
                 fs.sync_path(DROPPED)
@@ -195,10 +195,10 @@ def drop(
 
 
 def _take_all(
-    fs: FileSystem, root: str, floor: int, tables: Sequence[TsTable], locks: contextlib.ExitStack
+    fs: FileSystem, root: str, base: int, tables: Sequence[TsTable], locks: contextlib.ExitStack
 ) -> int:
     """Take the locks of all tables, and return a token that is higher than all that are in use."""
-    used = [floor]
+    used = [base]
     for table in tables:
         table.confirm()
         used.append(table.token)
@@ -208,7 +208,7 @@ def _take_all(
             with contextlib.suppress(NotExistError):  # somebody is removing its segment
                 lock = fs.create_lock_file(join(path, LOCK))
                 locks.callback(_release, lock)
-                used.append(floor + lock.token)
+                used.append(base + lock.token)
     return max(used) + 1
 
 

@@ -28,6 +28,7 @@ from measurefs.part.copying import GoneError
 from measurefs.part.metadata import PartMetadata
 from measurefs.query import MIN_TIME
 from measurefs.table import Runtime
+from measurefs.table.epochs import token_of
 from measurefs.table.recovery import read_snapshot, recover
 from measurefs.table.snapshot import SnapshotRecord
 
@@ -64,6 +65,12 @@ class Holding:
     def tables(self) -> set[str]:
         """The paths of all tables, below the measure."""
         return {table for table, _ in self.snapshots}
+
+    def raised(self) -> Holding:
+        """Return it for a measure that goes its own way: what is published there is later than all that this has."""
+        highest = max((token_of(epoch) for _, epoch in self.snapshots), default=0)
+        schema = msgspec.structs.replace(self.schema, base=max(self.schema.base, highest))
+        return dataclasses.replace(self, schema=schema)
 
     def of_table(self, table: str) -> dict[int, SnapshotRecord]:
         """Return the snapshots of a table by their epochs."""

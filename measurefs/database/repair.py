@@ -104,6 +104,7 @@ def repair_measure(
             hasher=checker.hasher,
             also=lambda state: strangers(state, table, schema),
             floor=schema.floor if schema else 0,
+            base=schema.base if schema else 0,
         )
 
     for each in checker.run(mend, tables):

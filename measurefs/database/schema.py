@@ -66,6 +66,9 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Rows before this time (nanoseconds since 1970-01-01 UTC) were dropped for good.
     floor : int
         The tokens up to this one were used by measures of the same name that were dropped; see `TsTable`.
+    base : int
+        What is added to the tokens of the tables' locks, if that is more than the floor: of a copied measure, the
+        highest token of the one it is a copy of.
     """
 
     name: str
@@ -80,6 +83,7 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_interval: str | None = None
     dropped_before: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     floor: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)] = 0
+    base: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)] = 0
 
     @property
     def columns(self) -> dict[str, ColumnType]:
@@ -103,9 +107,8 @@ class MeasureSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def same_columns(self, other: MeasureSchema) -> bool:
         """Whether both are of the same measure, apart from what has happened to it."""
-        kept = {
-            name: getattr(other, name) for name in ("revision", "first_interval", "dropped_before", "floor")
-        }
+        history = ("revision", "first_interval", "dropped_before", "floor", "base")
+        kept = {name: getattr(other, name) for name in history}
         return msgspec.structs.replace(self, **kept) == other
 
 

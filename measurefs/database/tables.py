@@ -279,6 +279,7 @@ class Tables(Places):
             memory=self._memory,
             predecessor=predecessor,
             floor=self.schema.floor,
+            base=self.schema.base,
             listed=self._take(place) if read_only else None,
         )
         try:

@@ -299,7 +299,7 @@ class _Run:
             sweeps = self._record.unfinished and not self._target.fs.remote
             return Mirror(
                 self._target.fs,
-                holding,
+                holding if self._record.kind == "backup" else holding.raised(),
                 old,
                 self._record,
                 tag,

@@ -13,7 +13,25 @@ LOCK = "LOCK"
 _RELOCKS = 10_000
 
 
-def take_lock(fs: FileSystem, root: str, newest: Callable[[], int], floor: int = 0) -> LockFile:
+class _RaisedLock(LockFile):
+    """A lock whose tokens are so much higher than its file counts."""
+
+    def __init__(self, lock: LockFile, by: int) -> None:
+        self._lock = lock
+        self.path = lock.path
+        self.token = lock.token + by
+        self.clean = lock.clean
+
+    def check(self) -> None:
+        self._lock.check()
+
+    def close(self, *, clean: bool = True) -> None:
+        self._lock.close(clean=clean)
+
+
+def take_lock(
+    fs: FileSystem, root: str, newest: Callable[[], int], floor: int = 0, base: int = 0
+) -> LockFile:
     """Take a table's lock until its token is greater than that of all that was ever published there.
 
     It is at once, unless somebody removed the lock file, and with it the memory of the tokens given out.
@@ -25,7 +43,9 @@ def take_lock(fs: FileSystem, root: str, newest: Callable[[], int], floor: int =
     newest : callable
         Returns the highest number of any snapshot or part there; called with the lock held.
     floor : int
-        What is added to the lock's tokens; see `TsTable`.
+        What the caller adds to the lock's tokens; see `TsTable`.
+    base : int
+        What is added to them at least, so that they need not be counted up to what was published elsewhere.
 
     Raises
     ------
@@ -35,6 +55,8 @@ def take_lock(fs: FileSystem, root: str, newest: Callable[[], int], floor: int =
     path = join(root, LOCK)
     for _ in range(_RELOCKS):
         lock = fs.create_lock_file(path)
+        if base > floor:
+            lock = _RaisedLock(lock, base - floor)
         try:
             published = token_of(newest())
         except BaseException:

@@ -51,6 +51,7 @@ def open_to_write(
     options: TableOptions,
     runtime: Runtime,
     floor: int,
+    base: int,
     unnamed_since: dict[str, float],
 ) -> Opened:
     """Take a table's lock and find its newest intact snapshot; raises as `TsTable` does."""
@@ -61,7 +62,7 @@ def open_to_write(
         found[:] = [recover(fs, root, floor=floor)]
         return found[0].newest
 
-    lock = take_lock(fs, root, newest, floor)
+    lock = take_lock(fs, root, newest, floor, base)
     try:
         return _begin(fs, root, lock, found[0], schema, options, runtime, floor, unnamed_since)
     except BaseException:

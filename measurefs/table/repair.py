@@ -126,6 +126,7 @@ def repair_table(
     hasher: Hash = xxh3,
     also: Callable[[TableState], Iterable[Damage]] = lambda _: (),
     floor: int = 0,
+    base: int = 0,
 ) -> RepairReport:
     """Make a table whole again with everything in it that can be read.
 
@@ -143,7 +144,7 @@ def repair_table(
         Do it; default is to say what would be done, without a lock.
     also : callable
         Returns what else is wrong with the table, which is told and not touched.
-    floor : int
+    floor, base : int
         As the table is opened with; see `TsTable`.
 
     Raises
@@ -157,7 +158,7 @@ def repair_table(
     plan = _plan(state)
     if not apply or plan.empty:
         return _told(apply, state, plan, also(state))
-    with _locked(fs, root, floor) as lock:
+    with _locked(fs, root, floor, base) as lock:
         state = examine(fs, root, hasher, state.checks, floor)
         plan = _plan(state, fence=not lock.clean)
         _apply(fs, state, plan, lock, first_epoch(floor + lock.token) + 1, now)
@@ -172,13 +173,13 @@ def _told(apply: bool, state: TableState, plan: _Plan, others: Iterable[Damage])
 
 
 @contextlib.contextmanager
-def _locked(fs: FileSystem, root: str, floor: int) -> Iterator[LockFile]:
+def _locked(fs: FileSystem, root: str, floor: int, base: int) -> Iterator[LockFile]:
     """Hold the writer's lock."""
 
     def newest() -> int:
         return max((part_id(e.name.removesuffix(".snp")) or 0 for e in list_table(fs, root)), default=0)
 
-    lock = take_lock(fs, root, newest, floor)
+    lock = take_lock(fs, root, newest, floor, base)
     try:
         yield lock
     except BaseException:

@@ -63,6 +63,8 @@ class TsTable(TableView):
     floor : int
         The token in use is this plus the lock's, and what was published under tokens up to this is not looked
         at: of a table that was dropped from this directory, however late its writer is done.
+    base : int
+        The token in use is more than this: of a table that was copied here, the highest of the one it is a copy of.
     listed : list of DirEntry, optional
         Read-only: what the directory has, if that was listed just before.
 
@@ -89,6 +91,7 @@ class TsTable(TableView):
         memory: MemoryBudget | None = None,
         predecessor: TsTable | None = None,
         floor: int = 0,
+        base: int = 0,
         listed: list[DirEntry] | None = None,
     ) -> None:
         self.fs = fs
@@ -117,7 +120,7 @@ class TsTable(TableView):
             self._introducer = self._open_for_reading(listed)
         else:
             self._begin(
-                open_to_write(fs, root, schema, self.options, self._runtime, floor, self.unnamed_since)
+                open_to_write(fs, root, schema, self.options, self._runtime, floor, base, self.unnamed_since)
             )
 
     def _begin(self, opened: Opened) -> None:
