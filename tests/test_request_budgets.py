@@ -231,6 +231,19 @@ def test_collecting(opened: Callable[..., Database], spent: Callable[[], dict[st
     assert not {"DELETE", "HEAD"} & set(counts)
 
 
+def test_merging_reads_each_small_part_by_one_request(
+    opened: Callable[..., Database], spent: Callable[[], dict[str, int]]
+) -> None:
+    """And then it is a commit like any other."""
+    db = opened()
+    cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
+    for number in range(8):
+        cpu.write(batch(number), durable=True)
+    spent()
+    cpu.compact()
+    assert spent() == {"GET": 8 + 1, "PUT": 2}
+
+
 def test_nothing_is_listed_but_the_measure(
     opened: Callable[..., Database], s3_proxy: S3Proxy, s3_url: str
 ) -> None:

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import ClosedError, CorruptionError, FencedError, SchemaError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.part.ahead import ReadAhead
 from measurefs.part.blocks import MAX_BLOCK_ROWS
 from measurefs.part.encoded import EncodedBlocks
-from measurefs.part.fetch import fetch
+from measurefs.part.fetch import fetch, together
 from measurefs.part.file_part import FilePart
 from measurefs.part.index import PAGE_BLOCKS
 from measurefs.part.merge import Merge, all_columns, in_batches, row_bytes
@@ -31,7 +33,7 @@ Progress = Callable[[int, int], None]
 _IDLE = 3600.0
 _PAUSES = 0.25
 _SPILL_BYTES = 4 << 20
-_INPUT_SHARE, _OUTPUT_SHARE = 4, 4
+_INPUT_SHARE, _OUTPUT_SHARE, _AHEAD_SHARE = 4, 4, 4
 
 
 class Merger:
@@ -76,6 +78,7 @@ class Merger:
         self._options = options
         self._runtime = runtime
         self._outputs = outputs
+        self._policy = options.merge.settled(remote=fs.remote)
         self._encodings = Encodings(options.part.level)
         self._merging = threading.Lock()
         self._cancelled = threading.Event()
@@ -137,7 +140,7 @@ class Merger:
             if part is not None and part.id not in self._left_alone:
                 run.append(part)
                 continue
-            chosen = choose([each.metadata.compressed_bytes for each in run], self._options.merge)
+            chosen = choose([each.metadata.compressed_bytes for each in run], self._policy)
             if chosen is not None:
                 return run[chosen.start : chosen.stop]
             run = []
@@ -228,7 +231,7 @@ class Merger:
         try:
             rows = 0
             begun = self._runtime.monotonic()
-            for batch in self._batches(writer, inputs, types, without):
+            for batch in self._batches(self._reading(inputs), writer, inputs, types, without):
                 self._check_not_cancelled()
                 if isinstance(batch, EncodedBlocks):
                     writer.append_encoded(batch)
@@ -256,15 +259,23 @@ class Merger:
         self.merged_bytes += metadata.compressed_bytes
         return FilePart(self._root, metadata, self._runtime.cache)
 
+    def _reading(self, inputs: Sequence[FilePart]) -> FileSystem:
+        fs = past_cache(self._fs)  # what is merged is about to go
+        return ReadAhead(fs, inputs, self._options.merge.memory // _AHEAD_SHARE) if fs.remote else fs
+
     def _batches(
-        self, writer: PartWriter, inputs: Sequence[FilePart], types: Mapping[str, Any], without: Scan | None
+        self,
+        fs: FileSystem,
+        writer: PartWriter,
+        inputs: Sequence[FilePart],
+        types: Mapping[str, Any],
+        without: Scan | None,
     ) -> Iterator[Rows | EncodedBlocks]:
-        for part in inputs:
-            fetch(self._fs, part.load_dictionaries(range(len(part.kinds))))
+        fetch(fs, together(*(part.load_dictionaries(range(len(part.kinds))) for part in inputs)))
         writer.begin_with(max(inputs, key=lambda part: part.rows).dictionaries)
         options = self._options
         merge = Merge(
-            self._fs,
+            fs,
             types,
             options.merge.memory // _INPUT_SHARE,
             without,

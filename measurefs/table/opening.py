@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.table.epochs import first_epoch
@@ -88,7 +87,7 @@ def _begin(
     introducer.advance(first_epoch(floor + lock.token))
     outputs = Outputs(fs, root)
     flusher = Flusher(fs, root, lock, introducer, schema, options, runtime, record, outputs)
-    merger = Merger(past_cache(fs), root, flusher, introducer, options, runtime, outputs)
+    merger = Merger(fs, root, flusher, introducer, options, runtime, outputs)
     grace = options.grace(remote=fs.remote)
     cleaner = GarbageCleaner(fs, root, lock, options.keep_snapshots, grace, floor, unnamed_since)
     if record is None or recovered.damaged or not lock.clean:

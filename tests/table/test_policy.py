@@ -78,7 +78,14 @@ def test_parts_and_rewriting_grow_with_the_logarithm():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"least_inputs": 1}, {"most_inputs": 3}, {"ratio": 1.0}, {"most_parts": 0}]
+    "wrong",
+    [
+        {"least_inputs": 1},
+        {"most_inputs": 1},
+        {"least_inputs": 4, "most_inputs": 3},
+        {"ratio": 1.0},
+        {"most_parts": 0},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValueError, match=r"inputs|ratio"):
