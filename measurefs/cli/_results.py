@@ -28,6 +28,7 @@ def run(
     as_json: bool,
     output: str | None,
     explain: bool,
+    cache: str | None,
     **asked: Any,
 ) -> None:
     """Run the command; the parameters are its options."""
@@ -36,7 +37,7 @@ def run(
     _check_output(options.plot, form, as_json, output, explain)
     if not (options.plot or explain):
         form = _format("json" if as_json else form, output)
-    with open_store(url, storage_options) as db:
+    with open_store(url, storage_options, cache) as db:
         request = Request(db.measure(measure), options, time.time_ns())
         if options.plot is not None:
             _draw(request, options.plot)

@@ -163,8 +163,8 @@ def as_json(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
 
 
-def open_store(url: str, options: Mapping[str, Any]) -> Database:
-    """Open a store that is there, read-only.
+def open_store(url: str, options: Mapping[str, Any], cache: str | None = None) -> Database:
+    """Open a store that is there, read-only; its parts are read through a cache, if one is given.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def open_store(url: str, options: Mapping[str, Any]) -> Database:
 
     try:
         with reaching(url):
-            return measurefs.open(url, read_only=True, storage_options=options)
+            return measurefs.open(url, read_only=True, storage_options=options, cache=cache)
     except measurefs.NotExistError as error:
         raise BadInput(
             f"there is no measurefs store at {url!r}; check the URL, or make a store with 'measurefs ingest'"

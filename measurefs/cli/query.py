@@ -103,6 +103,9 @@ def _is_file(word: str) -> bool:
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--output", "-o", type=click.Path(), metavar="FILE", help="Write to a file.")
+@click.option(
+    "--cache", metavar="DIRECTORY", help="Keep what is read of a remote store here, for the next query."
+)
 @storage_options
 def command(**given: Any) -> None:
     """Print or export the rows of a measure, or what they come to, or draw them.

@@ -142,7 +142,7 @@ class Places:
     def _list(self) -> list[str]:
         """Look what there is below the measure's directory, and return all names in it."""
         self._looked = self._runtime.monotonic()
-        self._listing = Listing(self._fs, self._root)
+        self._listing = Listing(self._fs, self._root, self._listing)
         self._segments = self._division = None
         self._shards.clear()
         return [entry.name for entry in self._listing.entries()]

@@ -20,13 +20,15 @@ class Listing:
     fs : FileSystem
     root : str
         The directory.
+    before : Listing, optional
+        Of the same directory: where it was too much to list at once, that is not tried again.
     """
 
-    def __init__(self, fs: FileSystem, root: str) -> None:
+    def __init__(self, fs: FileSystem, root: str, before: Listing | None = None) -> None:
         self._fs = fs
         self._root = root
-        tree = fs.read_tree(root, LIMIT)
-        self._whole = tree is not None
+        tree = fs.read_tree(root, LIMIT) if before is None or before._whole else None
+        self._whole: bool = tree is not None
         self._known = {} if tree is None else _by_directory(tree)
 
     def entries(self, path: str = "") -> list[DirEntry]:

@@ -32,6 +32,9 @@ def test_every_directory_is_as_it_was(
     for path in ("", "s1", "s1/t0"):
         listing.entries(path)
     assert fs.calls.total() == 0, "a directory was listed twice"
+    following = Listing(fs, "m", listing)
+    assert fs.calls["read_tree"] == (listing.take("s10") is not None), "it was too much, and was tried again"
+    assert following.entries("s1") == listing.entries("s1")
 
 
 def test_what_is_known_is_handed_over_once(fs: CountingFileSystem) -> None:

@@ -1,0 +1,1 @@
+"""What measurefs costs, and what others do: each module is a program."""
