@@ -47,8 +47,6 @@ from measurefs.part.tasks import Mapper, Task
 from measurefs.part.writer import column_sections
 
 _OWN_CACHE_BYTES = 64 << 20
-_SMALL_INDEX = 32 << 10
-"""Bytes of an index that are sooner read than asked for twice; about what the chunks of one series take."""
 _tokens = itertools.count()
 
 
@@ -119,10 +117,9 @@ class FilePart(Part):
 
     def extents(self, scan: Scan) -> Fetch[list[Extent]]:
         """Find the wanted blocks; reads the index where it is not known yet."""
-        index = yield from self._load_small_index()
         meta = yield from self.load_meta()
         numbers = wanted_pages(meta, scan)
-        pages = yield from self._load_pages(meta, numbers, index)
+        pages = yield from self._load_pages(meta, numbers)
         found = []
         for number, page in zip(numbers, pages, strict=True):
             blocks = blocks_of(page)
@@ -254,44 +251,29 @@ class FilePart(Part):
             columns={name: decoded[column] for name, column in columns.items()},
         )
 
-    def _load_small_index(self) -> Fetch[Mapping[str, bytes]]:
-        """Load the list of pages, unless it is, and the pages with it if all are small: that saves a round trip."""
-        sections = self.metadata.sections
-        sizes = {
-            section: sections[section].size for section in (PRIMARY, SERIES, META) if section in sections
-        }
-        if self._meta is not None or sum(sizes.values()) > _SMALL_INDEX:
-            return {}
-        data = yield [self.locate(section, 0, size) for section, size in sizes.items()]
-        self._set_meta(data[-1])
-        return dict(zip(sizes, data, strict=True))
-
     def load_meta(self) -> Fetch[Meta]:
-        """Load the list of pages, unless it is."""
+        """Load the list of pages, unless it is; a short one stands in the metadata."""
         if self._meta is None:
-            (data,) = yield [self.locate(META, 0, self.metadata.sections[META].size)]
-            self._set_meta(data)
-        assert self._meta is not None
+            self._meta = self._decode_meta(self.metadata.pages) if self.metadata.pages else None
+        return self._meta or (yield from self.read_meta())
+
+    def read_meta(self) -> Fetch[Meta]:
+        """Read the list of pages from the part's files."""
+        (data,) = yield [self.locate(META, 0, self.metadata.sections[META].size)]
+        self._meta = self._decode_meta(data)
         return self._meta
 
-    def _set_meta(self, data: bytes) -> None:
+    def _decode_meta(self, data: bytes) -> Meta:
         piece = self.metadata.sections[META]
         path, offset, _ = self.locate(META, 0, piece.size)
         verify(data, piece.checksum, path, offset, "the list of its pages")
-        self._meta = Meta.decode(data, path)
+        return Meta.decode(data, path)
 
-    def _load_pages(
-        self, meta: Meta, numbers: Sequence[int], index: Mapping[str, bytes]
-    ) -> Fetch[list[Page]]:
-        """Return pages; those that are not held are taken from the sections of the index that are given, or read."""
+    def _load_pages(self, meta: Meta, numbers: Sequence[int]) -> Fetch[list[Page]]:
         pages = {number: self._cache.get((self._token, number)) for number in numbers}
         missing = [number for number, page in pages.items() if page is None]
-        pieces = [piece for number in missing for piece in _pieces_of_page(meta, number)]
-        ranges = [self.locate(*piece) for piece in pieces]
-        if index:
-            data = [index[section][offset : offset + size] for section, offset, size in pieces]
-        else:
-            data = (yield ranges) if ranges else []
+        ranges = [one for number in missing for one in self._page_ranges(meta, number)]
+        data = (yield ranges) if ranges else []
         for place, number in enumerate(missing):
             pair = slice(2 * place, 2 * place + 2)
             page = pages[number] = self._decode_page(meta, number, ranges[pair], data[pair])
@@ -300,9 +282,15 @@ class FilePart(Part):
 
     def load_page(self, meta: Meta, number: int) -> Fetch[Page]:
         """Load one page of the index, and do not keep it."""
-        ranges = [self.locate(*piece) for piece in _pieces_of_page(meta, number)]
+        ranges = self._page_ranges(meta, number)
         data = yield ranges
         return self._decode_page(meta, number, ranges, data)
+
+    def _page_ranges(self, meta: Meta, number: int) -> list[Range]:
+        return [
+            self.locate(PRIMARY, meta.primary_offset[number], meta.primary_size[number]),
+            self.locate(SERIES, meta.series_offset[number], meta.series_size[number]),
+        ]
 
     def _decode_page(self, meta: Meta, number: int, ranges: list[Range], data: list[bytes]) -> Page:
         checks = (meta.primary_check, meta.series_check)
@@ -356,14 +344,6 @@ class FilePart(Part):
     def _no_series(self) -> SeriesTable:
         arrays = [pa.array([], kind.arrow) for kind in self.metadata.entity.values()]
         return SeriesTable(np.empty(0, np.uint64), pa.record_batch(arrays, names=list(self.metadata.entity)))
-
-
-def _pieces_of_page(meta: Meta, number: int) -> list[tuple[str, int, int]]:
-    """Return where a page lies: section, offset, size."""
-    return [
-        (PRIMARY, int(meta.primary_offset[number]), int(meta.primary_size[number])),
-        (SERIES, int(meta.series_offset[number]), int(meta.series_size[number])),
-    ]
 
 
 def _shifts(page: Page, primary: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

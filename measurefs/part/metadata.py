@@ -108,6 +108,8 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Where each section but this one lies: in its own file (offset 0), or in the compact part's file.
     compact : bool
         Whether the part is one file.
+    pages : bytes
+        The section ``meta.bin`` once more, if it is short: whoever knows the metadata need not read it.
     format : int
         `FORMAT_VERSION` when it was written.
     """
@@ -125,6 +127,7 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: list[StoredColumn]
     sections: dict[str, Piece]
     compact: bool
+    pages: bytes = b""
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

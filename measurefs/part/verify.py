@@ -333,7 +333,7 @@ def mend_part(fs: FileSystem, root: str, metadata: PartMetadata) -> None:
 
 def _check_content(reader: _Hashing, part: FilePart, found: _Findings, hasher: Hash) -> None:
     with found.noting():
-        meta = fetch(reader, part.load_meta())
+        meta = fetch(reader, part.read_meta())
         checker = PageChecker(meta, part.metadata, hasher)
         columns = [TIME, VERSION, *_with_dictionaries(reader, part, found)]
         for number in range(len(meta.first_id)):

@@ -40,6 +40,7 @@ from measurefs.part.tasks import Mapper
 A = TypeVar("A")
 
 _RECONSIDER_ROWS = 1 << 16
+_SHORT_PAGES = 2048
 _DISTINCT_SHARE = 2
 _MOST_DICTIONARY_BYTES = 8 << 20
 _BLOCKS_PER_TASK = 16
@@ -306,7 +307,8 @@ class PartWriter:
             self._append_page(join_encoded(self._waiting))
         self._waiting = []
         stored = [StoredColumn(column, self._write_dictionary(column)) for column in self._columns]
-        self._sections.append(META, Meta.from_entries(self._pages).encode())
+        pages = Meta.from_entries(self._pages).encode()
+        self._sections.append(META, pages)
 
         def describe(size: int, pieces: dict[str, Piece], compact: bool) -> PartMetadata:
             return PartMetadata(
@@ -323,6 +325,7 @@ class PartWriter:
                 columns=stored,
                 sections=pieces,
                 compact=compact,
+                pages=pages if len(pages) <= _SHORT_PAGES else b"",
             )
 
         return self._sections.finish(describe)

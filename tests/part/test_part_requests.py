@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.codec.types import ColumnType
-from measurefs.fs import CountingFileSystem
+from measurefs.fs import CorruptionError, CountingFileSystem
+from measurefs.part import writer
 from measurefs.part.fetch import fetch, together
 from measurefs.part.file_part import FilePart
 from measurefs.part.held import Cache
@@ -26,9 +28,7 @@ def counted():
 
 @kinds
 @pytest.mark.parametrize("block_rows", [4, 4096])
-def test_a_cold_read_of_a_small_part_takes_two_round_trips_and_a_warm_one_none(
-    counted, compact_bytes, block_rows
-):
+def test_a_cold_read_takes_two_round_trips_and_a_warm_one_none(counted, compact_bytes, block_rows):
     metadata = store(counted, many_rows(1000), ALL_TYPES, block_rows=block_rows, compact_bytes=compact_bytes)
     counted.reset()
     part = FilePart("", metadata)
@@ -38,6 +38,22 @@ def test_a_cold_read_of_a_small_part_takes_two_round_trips_and_a_warm_one_none(
     counted.reset()
     assert len(read(counted, part)) == 1000
     assert counted.calls.total() == 0
+
+
+@kinds
+def test_a_long_list_of_pages_is_read_when_it_is_needed(counted, compact_bytes, monkeypatch):
+    monkeypatch.setattr(writer, "_SHORT_PAGES", 10)
+    metadata = store(counted, many_rows(1000), ALL_TYPES, compact_bytes=compact_bytes)
+    assert metadata.pages == b""
+    counted.reset()
+    assert len(read(counted, FilePart("", metadata))) == 1000
+    assert counted.calls["read_ranges"] == 3
+
+
+def test_a_list_of_pages_that_is_not_the_parts_is_corruption(counted):
+    first, second = (store(counted, many_rows(1000, seed=seed), ALL_TYPES, number=seed) for seed in (1, 2))
+    with pytest.raises(CorruptionError, match=first.name):
+        read(counted, FilePart("", msgspec.structs.replace(first, pages=second.pages)))
 
 
 @kinds
@@ -66,7 +82,7 @@ def test_blocks_are_found_without_reading_rows(counted, compact_bytes):
     part = FilePart("", store(counted, many_rows(600), ALL_TYPES, block_rows=4, compact_bytes=compact_bytes))
     counted.reset()
     fetch(counted, part.blocks(Scan(*EVER, [])))
-    assert dict(counted.calls) == {"read_ranges": 1}  # an index as small as this comes whole
+    assert dict(counted.calls) == {"read_ranges": 1}  # the list of pages stands in the metadata
     fetch(counted, part.blocks(Scan(*EVER, [])))
     assert dict(counted.calls) == {"read_ranges": 1}
 
