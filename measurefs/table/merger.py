@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import ClosedError, CorruptionError, FencedError, SchemaError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.ahead import ReadAhead
@@ -260,8 +259,8 @@ class Merger:
         return FilePart(self._root, metadata, self._runtime.cache)
 
     def _reading(self, inputs: Sequence[FilePart]) -> FileSystem:
-        fs = past_cache(self._fs)  # what is merged is about to go
-        return ReadAhead(fs, inputs, self._options.merge.memory // _AHEAD_SHARE) if fs.remote else fs
+        ahead = self._options.merge.memory // _AHEAD_SHARE
+        return ReadAhead(self._fs, inputs, ahead) if self._fs.remote else self._fs
 
     def _batches(
         self,

@@ -14,6 +14,7 @@ from measurefs.table.lock import take_lock
 from measurefs.table.merger import Merger
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
+from measurefs.table.recent import RecentFiles
 from measurefs.table.recovery import Recovered, recover, set_aside
 from measurefs.table.view import file_parts
 
@@ -85,9 +86,9 @@ def _begin(
         set_aside(fs, root, error)
     introducer = Introducer(record.epoch if record else 0, file_parts(root, recovered, runtime))
     introducer.advance(first_epoch(floor + lock.token))
-    outputs = Outputs(fs, root)
-    flusher = Flusher(fs, root, lock, introducer, schema, options, runtime, record, outputs)
-    merger = Merger(fs, root, flusher, introducer, options, runtime, outputs)
+    outputs, files = Outputs(fs, root), RecentFiles(fs)
+    flusher = Flusher(files, root, lock, introducer, schema, options, runtime, record, outputs)
+    merger = Merger(files, root, flusher, introducer, options, runtime, outputs)
     grace = options.grace(remote=fs.remote)
     cleaner = GarbageCleaner(fs, root, lock, options.keep_snapshots, grace, floor, unnamed_since)
     if record is None or recovered.damaged or not lock.clean:
