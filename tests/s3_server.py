@@ -43,6 +43,16 @@ class OneAtATime:
             return list(self._app(environ, start_response))
 
 
+def _remember() -> None:
+    """Let moto keep what it would find out anew for each request (its services) and each object listed (dates)."""
+    from moto import backends
+    from moto.core import serialize
+
+    services = tuple(backends.list_of_moto_modules())
+    backends.list_of_moto_modules = lambda: services
+    serialize.parse_to_aware_datetime = functools.lru_cache(maxsize=10_000)(serialize.parse_to_aware_datetime)
+
+
 def serve() -> None:
     """Serve on a free port, print it, and end when standard input does."""
     # moto reads it on import; S3's own 5 MiB would make every multipart test move megabytes.
@@ -59,6 +69,7 @@ def serve() -> None:
             """Leave ``Server`` and ``Date`` to moto: twice they are an error to strict clients."""
             self.send_response_only(code, message)
 
+    _remember()
     app = OneAtATime(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Handler)
     print(server.server_port, flush=True)

@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 import pytest
 
 import measurefs
-from measurefs import LockError, PermissionError_, SchemaError, TableOptions
+from measurefs import LockError, MergeOptions, PermissionError_, SchemaError, TableOptions
 from tests.conftest import Store
+from tests.database.helpers import files_of, one_row, open_store, values_of
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
 HOSTS = [f"h{number}" for number in range(6)]
@@ -174,3 +175,19 @@ def test_a_reader_elsewhere_whose_files_were_collected_is_told_to_refresh(local_
                 keys(before)
             reader.refresh()
             assert keys(before) == EVERYTHING
+
+
+def test_what_compacting_replaced_goes_in_the_same_process(store_url: Store) -> None:
+    """Also where the tables were read before they were compacted, and nobody reads them any more."""
+    options = TableOptions(gc_grace=0.0, keep_snapshots=1, merge=MergeOptions(enabled=False))
+    with open_store(store_url, options=options, background=False) as db:
+        cpu = db.create_measure("cpu", entity=["host"], fields={"v": "int64"})
+        for number in range(6):
+            cpu.write(one_row(time=number, host="a", v=number), durable=True)
+    with open_store(store_url, options=options, background=False) as db:
+        cpu = db.measure("cpu")
+        assert values_of(cpu, "v") == list(range(6))
+        cpu.compact()
+        cpu.gc()
+        assert sum(name.endswith(".part") for name in files_of(db.fs)) == 1
+        assert values_of(cpu, "v") == list(range(6))
