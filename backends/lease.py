@@ -347,7 +347,8 @@ class LeaseLock(LockFile):
         _ours.discard(self._content.owner)
 
     def _keep_renewing(self) -> None:
-        while not self._over.wait(self._lease / 3 * random.uniform(0.75, 1.0)):
+        chance = random.Random()
+        while not self._over.wait(self._lease / 3 * chance.uniform(0.75, 1.0)):
             try:
                 self._renew()
             except FileSystemError as error:
@@ -357,7 +358,8 @@ class LeaseLock(LockFile):
     def _renew(self) -> None:
         self._find_out()
         if self._lost is None:
-            self._lose(self._vanished())
+            vanished = self._vanished()
+            self._lose(vanished and (self._successor() or vanished))  # whoever took over may have deleted it
         if self._lost is None:
             self._write(msgspec.structs.replace(self._content, renewals=self._content.renewals + 1))
 

@@ -55,7 +55,7 @@ def parts(size: float) -> Requests:
 
 def merges(interval: float, bytes_a_second: float) -> tuple[Requests, int, float]:
     """Return the requests of a day's merges, how many they are, and the bytes written per byte flushed."""
-    options = MergeOptions()
+    options = MergeOptions().settled(remote=True)
     there: list[int] = []
     total, count, written = Requests(), 0, 0.0
     flushed = max(int(bytes_a_second * interval), 1)
@@ -65,8 +65,8 @@ def merges(interval: float, bytes_a_second: float) -> tuple[Requests, int, float
             inputs = there[chosen.start : chosen.stop]
             merged = sum(inputs)
             there[chosen.start : chosen.stop] = [merged]
-            # Of each input two for the index, and one for each MiB or so of what it holds.
-            reads = sum(2 + math.ceil(size / MIB) for size in inputs)
+            # Of each input a few for the index, and one for each MiB or so of what it holds; none of what was just written.
+            reads = sum(2 + math.ceil(size / MIB) for size in inputs if size > MIB)
             total += Requests(get=reads) + parts(merged) + commits(1)
             count += 1
             written += merged

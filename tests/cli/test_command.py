@@ -15,7 +15,7 @@ import pytest
 import measurefs
 from measurefs.cli import main
 from measurefs.codec.sealed import seal
-from measurefs.database.database import IDENTITY, Identity
+from measurefs.database.identity import IDENTITY, Identity
 from tests.cli.conftest import Run
 
 COMMANDS = ("demo", "ingest", "inspect", "query")
