@@ -47,7 +47,7 @@ class Places:
         self._runtime = runtime
         self._first = Interval.parse(schema.first_interval or schema.interval, "interval")
         self._listing = listing
-        self._looked = runtime.monotonic()
+        self._refreshed = runtime.monotonic()
         self._made: set[Place] = set()
         self._segments: set[Segment] | None = None
         self._shards: dict[Segment, list[int]] = {}
@@ -136,12 +136,11 @@ class Places:
             self._shards[segment] = []
 
     def age(self) -> float:
-        """Return how many seconds ago it was looked at what others have made."""
-        return self._runtime.monotonic() - self._looked
+        """Return how many seconds ago it was looked at what others have made and committed."""
+        return self._runtime.monotonic() - self._refreshed
 
     def _list(self) -> list[str]:
         """Look what there is below the measure's directory, and return all names in it."""
-        self._looked = self._runtime.monotonic()
         self._listing = Listing(self._fs, self._root, self._listing)
         self._segments = self._division = None
         self._shards.clear()

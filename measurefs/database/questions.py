@@ -319,7 +319,12 @@ class MeasureQuestions(HeldMeasure):
         return self._pin(ask, as_of, skipped)
 
     def _read(
-        self, memory: int, work: Work, skipped: list[CorruptionError] | None, pinned: Pinned
+        self,
+        memory: int,
+        work: Work,
+        skipped: list[CorruptionError] | None,
+        pinned: Pinned,
+        looks: int,
     ) -> Iterator[pa.RecordBatch]:
         query = pinned.query
         parts = [snapshot.parts_in(query.start, query.end) for snapshot in pinned.snapshots]
@@ -332,6 +337,7 @@ class MeasureQuestions(HeldMeasure):
             cache_bytes=self._runtime.cache.limit,
             work=work,
             skipped=skipped,
+            begins_anew=looks > 0,
         )
         return pinned.question.answer(reader, query).batches(reading.groups(pinned.places, parts))
 
@@ -339,7 +345,7 @@ class MeasureQuestions(HeldMeasure):
         self,
         pinned: Pinned,
         pin: Callable[[], Pinned],
-        read: Callable[[Pinned], Iterator[pa.RecordBatch]],
+        read: Callable[[Pinned, int], Iterator[pa.RecordBatch]],
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows; with a `max_age`, of what there is now if what was pinned is gone before any was found."""
         schema = pinned.question.schema
@@ -347,7 +353,7 @@ class MeasureQuestions(HeldMeasure):
             for looks in reversed(range(1 if self._max_age is None else _LOOKS)):
                 begun = False
                 try:
-                    for batch in read(pinned):
+                    for batch in read(pinned, looks):
                         begun = True
                         yield batch
                 except CorruptionError as error:

@@ -211,7 +211,9 @@ class Retention:
         """Take the locks of what has expired, and commit that it is dropped."""
         now = self._runtime.monotonic()
         self._left = {place: since for place, since in self._left.items() if now - since < _LOOK}
-        due = self._due()
+        if due := self._due():
+            self._tables.look()  # others may have made tables there since
+            due = self._due()
         for start in range(0, len(due), _AT_ONCE):
             with contextlib.ExitStack() as locks:
                 taken: list[Place] = []
@@ -293,6 +295,8 @@ class Retention:
             for place, doomed in self._doomed.items()
             if now - doomed.since >= self._grace and not doomed.pinned
         ]
+        if due:
+            self._tables.look()
         for place in due:
             self._doomed[place].let_go()
         for segment in sorted({place.segment for place in due}):

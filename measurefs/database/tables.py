@@ -25,7 +25,7 @@ from measurefs.fs.errors import (
     MeasureFSError,
     NotExistError,
 )
-from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.listing import Listing
 from measurefs.fs.paths import unescape
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TsTable
@@ -70,17 +70,21 @@ class Tables(Places):
         self._background = background
         self._memory = memory
         self._tables: dict[Place, TsTable] = {}
+        self._closed_tables: dict[Place, TsTable] = {}
+        self._opened_to_lend: set[Place] = set()
         self._lent: collections.Counter[Place] = collections.Counter()
         self._closed = False
 
     def refresh(self) -> None:
         """See the schema, the tables, and in those not opened for writing the rows, that others have made since."""
         with self._lock:
+            began = self._runtime.monotonic()
             self.look()
             tables = self._tables
             changed = self._each(lambda place: tables[place].refresh(self._take(place)), tables)
             self.generation += 1
             self._learn([table for table, new in zip(tables.values(), changed, strict=True) if new])
+            self._refreshed = began
 
     def look(self) -> bool:
         """See the newest schema, and the segments that others have made; return whether the schema is another one.
@@ -170,7 +174,7 @@ class Tables(Places):
         with self._lock:
             self._check_open()
             missing = [place for place in places if place not in self._tables]
-            opened = self._each(lambda place: self._open(place, read_only=True), missing)
+            opened = self._each(lambda place: self._open(place, listed=self._take(place)), missing)
             found = dict(zip(missing, opened, strict=True))
             self._tables.update(
                 (place, table) for place, table in found.items() if not self.is_dropped(place.segment)
@@ -233,7 +237,7 @@ class Tables(Places):
 
         def attempt(place: Place) -> TsTable | MeasureFSError:
             try:
-                return self._open(place, read_only=False, predecessor=self._tables.get(place))
+                return self._open(place, read_only=False)
             except LockError as error:
                 return self._routed(error, place)
             except MeasureFSError as error:
@@ -267,7 +271,8 @@ class Tables(Places):
         """Make a call for each item, several at a time."""
         return list(self._runtime.run_io(call, list(items)))
 
-    def _open(self, place: Place, *, read_only: bool, predecessor: TsTable | None = None) -> TsTable:
+    def _open(self, place: Place, *, read_only: bool = True, listed: list[DirEntry] | None = None) -> TsTable:
+        predecessor = self._tables.get(place) or self._closed_tables.pop(place, None)
         table = TsTable(
             self._fs,
             self.path(place),
@@ -280,7 +285,7 @@ class Tables(Places):
             predecessor=predecessor,
             floor=self.schema.floor,
             base=self.schema.base,
-            listed=self._take(place) if read_only else None,
+            listed=listed,
         )
         try:
             self._check_home(table, place)
@@ -316,15 +321,28 @@ class Tables(Places):
             Another writer has it.
         """
         with self._lock:
-            mine = self._is_missing(place)
+            if self._is_missing(place):
+                self._opened_to_lend.add(place)
             (table,) = self.writing([place])
-            self._lent[place] += 1
         try:
-            yield table
+            with self.lent([place]):
+                yield table
         finally:
-            self._lent[place] -= 1
-            if mine:
-                self._let_go(place, table)
+            with self._lock:
+                if not self._lent[place] and place in self._opened_to_lend:
+                    self._opened_to_lend.discard(place)
+                    self._let_go(place, table)
+
+    @contextlib.contextmanager
+    def lent(self, places: Collection[Place]) -> Iterator[None]:
+        """Keep tables that are open for writing so within the block, though nobody may write to them."""
+        with self._lock:
+            self._lent.update(places)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent.subtract(places)
 
     def let_idle_go(self, seconds: float) -> float:
         """Let go of the locks of tables to which nothing was written for so long; return the seconds until one is due.
@@ -349,8 +367,9 @@ class Tables(Places):
                     table.close()
                 finally:
                     if table.closed:  # whoever needs it opens it, should that fail now
-                        del self._tables[place]
-                self._tables[place] = self._open(place, read_only=True, predecessor=table)
+                        self._closed_tables[place] = self._tables.pop(place)
+                self._take(place)  # what tells of a time before the last writes to it
+                self._tables[place] = self._open(place)
 
     def writers(self) -> list[TsTable]:
         """Return the tables that are open for writing."""

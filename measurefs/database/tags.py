@@ -237,6 +237,8 @@ class Tags:
         generation, tables = self._tables.generation, self._tables.writers()
         # In the order in which tags are made, or the two would wait for each other.
         tables.sort(key=lambda table: self._tables.place(table.root.removeprefix(f"{self._root}/")))
+        places = [self._tables.place(table.root.removeprefix(f"{self._root}/")) for table in tables]
+        held.enter_context(self._tables.lent(places))  # it may take longer than they may be idle
         try:
             self._tables.flush({table: table.epoch for table in tables})
             epochs, _ = self._settle(tables, [table.tagger for table in tables], generation, held)

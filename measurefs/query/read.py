@@ -54,6 +54,8 @@ class Reader:
         Counts what is done.
     skipped : list of CorruptionError, optional
         Go on without damaged parts, and add to it, once each, why they are left out.
+    begins_anew : bool
+        Whether the query begins anew if a part is gone, which is therefore not left out.
 
     Attributes
     ----------
@@ -71,12 +73,14 @@ class Reader:
         cache_bytes: int,
         work: Work | None = None,
         skipped: list[CorruptionError] | None = None,
+        begins_anew: bool = False,
     ) -> None:
         self._query = query
         self.work = work or Work()
         self.gatherer = Gatherer(fs, query, run, self.work)
         self._fs = fs
         self._skipped = skipped
+        self._begins_anew = begins_anew
         self.trusting = skipped is None
         self._cache_bytes = cache_bytes
         self.names = _names(query)
@@ -306,6 +310,8 @@ class Reader:
             for extent in extents:
                 decode([fetch(self._fs, part.load(extent, names, keep=False))], map)
         except (CorruptionError, NotExistError, ReadError) as error:
+            if self._begins_anew and isinstance(error, NotExistError):
+                raise
             damage = error if isinstance(error, CorruptionError) else file_damage(self._fs, part)
             if damage is None:
                 raise

@@ -139,11 +139,15 @@ class GarbageCleaner:
             The lock was lost; nothing was removed.
         """
         with self._cleaning:
-            return self._clean(committed, in_use, now)
+            self._settled = committed
+            try:
+                return self._clean(committed, in_use, now)
+            except BaseException:
+                self.unsettle()
+                raise
 
     def _clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
         self._lock.check()
-        self.unsettle()
         entries = list_table(self._fs, self._root)
         epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}
         below = {epoch for epoch in epochs if self._floor and token_of(epoch) <= self._floor}
@@ -166,7 +170,8 @@ class GarbageCleaner:
         self._unnamed_since.clear()
         self._unnamed_since.update(since)
         self._remove_parts(due, {entry.name for entry in entries if entry.is_dir})
-        self._settled = committed if garbage.issubset(due) else None
+        if not garbage.issubset(due):
+            self.unsettle()
         return removed + due
 
     def _remove_parts(self, names: Collection[str], directories: Collection[str]) -> None:

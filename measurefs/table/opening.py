@@ -86,7 +86,7 @@ def _begin(
         set_aside(fs, root, error)
     introducer = Introducer(record.epoch if record else 0, file_parts(root, recovered, runtime))
     introducer.advance(first_epoch(floor + lock.token))
-    outputs, files = Outputs(fs, root), RecentFiles(fs)
+    outputs, files = Outputs(fs, root), RecentFiles(fs, runtime.cache)
     flusher = Flusher(files, root, lock, introducer, schema, options, runtime, record, outputs)
     merger = Merger(files, root, flusher, introducer, options, runtime, outputs)
     grace = options.grace(remote=fs.remote)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from measurefs import Database, LockError, TableOptions
 from measurefs.table import Runtime
-from measurefs.testing import Fault, FaultFileSystem
+from measurefs.testing import Fault, FaultFileSystem, Stall
 from tests.conftest import Store
 from tests.database.helpers import DAY, one_row, open_store, values_of
+from tests.table.tables import until
 
 IDLE = 900.0
 
@@ -66,6 +69,42 @@ def test_a_write_takes_the_lock_again(store_url: Store) -> None:
         assert values_of(db.measure("cpu"), "v") == [1, 2, 3, 4]
         (stats,) = db.measure("cpu").stats().values()
         assert "merge_error" not in stats, "it is open for writing"
+
+
+def test_what_was_written_is_seen_when_the_lock_is_let_go_of(store_url: Store) -> None:
+    """Without a look at what others have made since: the table is opened anew, as it is by now."""
+    with opened(store_url, Clock()) as db:
+        write(db, 1)
+        write(db, 2)
+    clock = Clock()
+    with opened(store_url, clock) as db:
+        write(db, 3, durable=True)
+        clock.seconds = IDLE
+        db.step()
+        assert values_of(db.measure("cpu"), "v") == [1, 2, 3]
+        assert db.measure("cpu").delete(start=2, end=3) == 1
+        assert values_of(db.measure("cpu"), "v") == [1, 3]
+
+
+def test_two_who_take_a_lock_for_a_moment_do_not_disturb_each_other(memory_store: Store) -> None:
+    with memory_store.open() as plain:
+        with opened(memory_store, Clock()) as db:
+            for number in range(4):
+                write(db, number, durable=True)
+        held = Stall()
+        faulty = FaultFileSystem(plain, Fault("write", "*.snp", error=None, stall=held))
+        with opened(Store(faulty), Clock()) as db, ThreadPoolExecutor(2) as others:
+            cpu = db.measure("cpu")
+            deleting = others.submit(cpu.delete, start=1, end=2)
+            assert held.wait_until_reached(30)
+            compacting = others.submit(cpu.compact)
+            until(lambda: cpu._tables._lent.total() == 2)
+            held.release()
+            assert deleting.result(timeout=30) == 1
+            compacting.result(timeout=30)
+            assert values_of(cpu, "v") == [0, 2, 3]
+            with opened(memory_store, Clock()) as other:
+                write(other, 9)
 
 
 @pytest.mark.parametrize(("kind", "lets_go"), [("local", False), ("s3", True)])

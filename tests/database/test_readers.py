@@ -134,6 +134,40 @@ def test_a_reader_is_never_older_than_asked_for(store_url: Store) -> None:
         assert "w" in rows_of(cpu)[0]
 
 
+def test_looking_for_other_things_makes_nobody_younger(memory_store: Store) -> None:
+    """A writer that opens a new segment lists the measure, and has not seen what others have committed by that."""
+    seconds = [0.0]
+    with open_store(memory_store) as other:
+        theirs = other.create_measure("cpu", entity=["host"], fields={"v": "int64"}, shards=2)
+        hosts = [f"h{number}" for number in range(10)]
+        shards = theirs.shard_of({"host": hosts}).tolist()
+        first, second = hosts[shards.index(0)], hosts[shards.index(1)]
+        theirs.write({"time": [0], "host": [second], "v": [0]}, durable=True)
+        runtime = Runtime(monotonic=lambda: seconds[0])
+        with open_store(memory_store, runtime=runtime, max_age=10.0, background=False) as db:
+            cpu = db.measure("cpu")
+            assert values_of(cpu, "v", where={"host": second}) == [0]
+            theirs.write({"time": [1], "host": [second], "v": [1]}, durable=True)
+            for day in range(1, 4):
+                seconds[0] += 4.0
+                cpu.write({"time": [day * DAY], "host": [first], "v": [day]})
+            assert values_of(cpu, "v", where={"host": second}) == [0, 1]
+
+
+@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
+def test_what_was_collected_is_looked_for_anew_whatever_is_to_be_skipped(
+    memory_store: Store, on_corrupt: Any
+) -> None:
+    write_on(memory_store, 1, 2)
+    with open_store(memory_store, read_only=True, max_age=3600.0) as reader:
+        cpu = reader.measure("cpu")
+        assert cpu.stats()
+        write_on(memory_store, 3, compact=True)
+        result = cpu.query(on_corrupt=on_corrupt)
+        assert result.to_arrow()["v"].to_pylist() == [1, 2, 3]
+        assert result.skipped == []
+
+
 def test_what_was_collected_is_looked_for_anew(store_url: Store) -> None:
     write_on(store_url, 1, 2)
     with open_store(store_url, read_only=True, max_age=3600.0) as reader:

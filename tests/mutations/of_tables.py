@@ -314,8 +314,8 @@ _GARBAGE = (
         "collect-lock-not-checked",
         "A writer that was taken over deletes nothing more.",
         GARBAGE,
-        "        self._lock.check()\n        self.unsettle()",
-        "        self.unsettle()",
+        "        self._lock.check()\n        entries",
+        "        entries",
         f"{COLLECTING}::test_a_writer_that_was_taken_over_deletes_nothing",
     ),
     Mutation(
@@ -404,8 +404,8 @@ _GARBAGE = (
         "collect-all-at-once",
         "Collections take turns.",
         GARBAGE,
-        "        with self._cleaning:\n            return",
-        "        with contextlib.nullcontext():\n            return",
+        "        with self._cleaning:\n            self._settled",
+        "        with contextlib.nullcontext():\n            self._settled",
         f"{COLLECTING}::test_two_collections_at_once_take_turns[memory]",
     ),
 )

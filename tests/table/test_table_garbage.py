@@ -203,6 +203,28 @@ def test_an_idle_table_costs_nothing():
         assert unneeded not in parts_in(fs)
 
 
+def test_a_tag_that_goes_while_garbage_is_collected_is_looked_for_again():
+    fs, clock = MemoryFileSystem(), Clock()
+    held = Stall()
+    faulty = FaultFileSystem(fs)
+    with open_table(faulty, runtime=Runtime(monotonic=clock), keep_snapshots=1) as table:
+        for number in range(3):
+            table.add(one(number))
+            table.flush()
+            if number == 0:
+                table.tag("first")
+        faulty.add(Fault("delete_file", "*.snp", error=None, stall=held))
+        with ThreadPoolExecutor(1) as others:
+            collecting = others.submit(table.gc)
+            assert held.wait_until_reached(30)
+            table.untag("first")
+            held.release()
+            collecting.result(timeout=30)
+        clock.seconds += 31
+        table.step()
+        assert len(snapshots_in(fs)) == 1
+
+
 def test_an_unreadable_snapshot_stops_the_removal_of_parts():
     """Nobody knows what it names."""
     fs = MemoryFileSystem()
