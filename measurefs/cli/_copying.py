@@ -20,12 +20,13 @@ def run_backup(
     tag: str | None,
     measures: Sequence[str],
     verify: bool,
+    forget: Sequence[str],
     as_json: bool,
     storage_options: Mapping[str, Any],
     to_options: Mapping[str, Any],
 ) -> None:
     """Run ``measurefs backup``; the parameters are its options."""
-    chosen = {"tag": tag, "measures": measures or None, "verify": verify}
+    chosen = {"tag": tag, "measures": measures or None, "verify": verify, "forget": forget}
     _run(backup, source, target, chosen, as_json, storage_options, to_options)
 
 

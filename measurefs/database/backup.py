@@ -8,13 +8,14 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from measurefs.database.backup_record import read_record
+from measurefs.database.backup_record import BackupRecord, read_record
 from measurefs.database.holding import Holding, Source
 from measurefs.database.measure import Measure
 from measurefs.database.rewriting import Progress
 from measurefs.database.tags import tag_names
 from measurefs.database.transfer import CopyReport, Target, transfer
-from measurefs.fs.errors import ClosedError, NotExistError
+from measurefs.fs.cached import past_cache
+from measurefs.fs.errors import ClosedError, NotExistError, SchemaError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import escape, unescape
 from measurefs.fs.urls import open_url
@@ -23,13 +24,13 @@ from measurefs.query import check_names
 from measurefs.table import Runtime
 from measurefs.table.tags import check_tag
 
-Place = str | FileSystem
+Where = str | FileSystem
 """A URL or a path, as `open` takes it, or a file system."""
 
 
 def restore(
-    source: Place,
-    target: Place,
+    source: Where,
+    target: Where,
     *,
     tag: str | None = None,
     measures: Collection[str] | None = None,
@@ -88,8 +89,8 @@ def restore(
 
 
 def copy(
-    source: Place,
-    target: Place,
+    source: Where,
+    target: Where,
     *,
     measures: Collection[str] | None = None,
     source_options: Mapping[str, Any] | None = None,
@@ -109,8 +110,8 @@ def copy(
 
 
 def backup(
-    source: Place,
-    target: Place,
+    source: Where,
+    target: Where,
     *,
     tag: str | None = None,
     measures: Collection[str] | None = None,
@@ -118,6 +119,7 @@ def backup(
     target_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     verify: bool = False,
+    forget: Collection[str] = (),
     runtime: Runtime | None = None,
 ) -> CopyReport:
     """Back up a store as it is on its file system, also while another process writes to it; see `Database.backup`.
@@ -125,26 +127,29 @@ def backup(
     Of each table that is what was committed last.
     """
     with _opened(source, source_options, runtime) as opened:
-        return _back_up(opened, target, tag, measures, target_options, progress, verify)
+        return _back_up(opened, target, tag, measures, target_options, progress, verify, forget)
 
 
 def _back_up(
     source: Source,
-    target: Place,
+    target: Where,
     tag: str | None,
     measures: Collection[str] | None,
     target_options: Mapping[str, Any] | None,
     progress: Progress | None,
     verify: bool,
+    forget: Collection[str],
 ) -> CopyReport:
     name = "" if tag is None else check_tag(tag)
+    if isinstance(forget, str):
+        raise SchemaError(f"forget needs a list of names, such as [{forget!r}]")
     with _at(target, target_options) as fs:
-        where = Target(fs, str(target), "backup", name, verify)
+        where = Target(fs, str(target), "backup", name, verify, forget)
         return transfer(source, where, _Present(source, measures), progress)
 
 
 @contextlib.contextmanager
-def _opened(place: Place, options: Mapping[str, Any] | None, runtime: Runtime | None) -> Iterator[Source]:
+def _opened(place: Where, options: Mapping[str, Any] | None, runtime: Runtime | None) -> Iterator[Source]:
     with _at(place, options) as fs:
         try:
             source = Source(ReadOnlyFileSystem(fs), str(place), runtime or Runtime.threaded())
@@ -154,7 +159,7 @@ def _opened(place: Place, options: Mapping[str, Any] | None, runtime: Runtime | 
 
 
 @contextlib.contextmanager
-def _at(place: Place, options: Mapping[str, Any] | None) -> Iterator[FileSystem]:
+def _at(place: Where, options: Mapping[str, Any] | None) -> Iterator[FileSystem]:
     fs = place if isinstance(place, FileSystem) else open_url(str(place), **dict(options or {}))
     try:
         yield fs
@@ -178,19 +183,21 @@ class StoreBackup(abc.ABC):
 
     def backup(
         self,
-        target: Place,
+        target: Where,
         *,
         tag: str | None = None,
         measures: Collection[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
         verify: bool = False,
+        forget: Collection[str] = (),
     ) -> CopyReport:
         """Bring a backup up to date, or make one; others write and read meanwhile.
 
-        A backup is a store that can be opened with ``read_only=True`` (one that was written to is not gone on with),
-        and has the newest rows and all tags. Only parts that it lacks are copied, each checked on the way. Of a
-        measure it has one moment of all tables that this process writes to, and of others what was committed last.
+        A backup is a store that can be opened with ``read_only=True``, not to be written to, and has the newest rows
+        and all tags. Only parts that it lacks are copied, each checked on the way. Of a
+        measure it has one moment of all tables that this process writes to (but for new ones, if it opens some all the
+        while), and of others what was committed last.
         After a crash or an error do it again: what was there before is, and what was copied is not copied again.
 
         Parameters
@@ -199,7 +206,7 @@ class StoreBackup(abc.ABC):
             A place with nothing in it, or a backup of this store.
         tag : str, optional
             A name to keep this very state under, in the backup alone; see `restore`. Any number of states share
-            their parts. To give one up, remove the tag from the measures of the backup.
+            their parts. To give one up see forget.
         measures : collection of str, optional
             Only these; others in the backup stay as they are.
         storage_options : mapping, optional
@@ -208,6 +215,8 @@ class StoreBackup(abc.ABC):
             Called now and then with how many bytes are done and how many there are.
         verify : bool
             Also read and check the parts that are in the backup already, and copy those anew that are damaged or lost.
+        forget : collection of str, optional
+            Names of states to give up, which the backup was made under with tag; what only they need is removed.
 
         Returns
         -------
@@ -219,7 +228,7 @@ class StoreBackup(abc.ABC):
         UnsupportedStoreError
             The target is not empty, and no backup of this store; or is of another history of it.
         SchemaError
-            There is no such measure, or there is such a tag.
+            There is no such measure, or no such name to give up; or there is such a tag.
         CorruptionError
             Something in this store is damaged or missing.
         LockError
@@ -231,15 +240,32 @@ class StoreBackup(abc.ABC):
         with self._lock:
             measures_here = self._in_use()
         with contextlib.ExitStack() as held:
-            epochs = {}
-            for measure in measures_here:
-                try:
-                    epochs[escape(measure.name)] = held.enter_context(measure.holding())
-                except ClosedError:
-                    if not measure.closed:
-                        raise  # else it was dropped meanwhile
-            source = Source(self.fs, "this store", self._runtime, epochs)
-            return _back_up(source, target, tag, measures, storage_options, progress, verify)
+            writers = {escape(measure.name): _Writers(measure, held) for measure in measures_here}
+            source = Source(past_cache(self.fs), "this store", self._runtime, writers)
+            return _back_up(source, target, tag, measures, storage_options, progress, verify, forget)
+
+
+class _Writers:
+    """The tables of a measure that this process writes to, see `Writers`; held until the backup is done."""
+
+    def __init__(self, measure: Measure, held: contextlib.ExitStack) -> None:
+        self._measure = measure
+        self._held = held
+        self._epochs: dict[str, int] | None = None
+
+    def hold(self) -> Mapping[str, int]:
+        if self._epochs is None or self.has_more():
+            try:
+                self._epochs = self._held.enter_context(self._measure.holding())
+            except ClosedError:
+                if not self._measure.closed:
+                    raise
+                self._epochs = {}  # it was dropped meanwhile
+        return self._epochs
+
+    def has_more(self) -> bool:
+        with self._measure.held() as tables:
+            return not {table.root for table in tables} <= (self._epochs or {}).keys()
 
 
 # What is selected.
@@ -279,16 +305,16 @@ class _Last(_Present):
 
     def all(self) -> list[str]:
         """Return the directories of those that can be selected."""
-        record = read_record(self.source.fs)
+        record = _record(self.source)
         return super().all() if record is None else sorted(record.measures)
 
     def hold(self, root: str) -> Holding | None:
         """Return what is to be copied."""
-        record = read_record(self.source.fs)
+        record = _record(self.source)
         if record is None:
             return super().hold(root)
         measure = record.measures.get(root)
-        return None if measure is None else self.source.recorded(root, measure.now, measure.tags)
+        return None if measure is None else self.source.recorded(root, measure)
 
 
 class _Tagged(_Present):
@@ -300,11 +326,10 @@ class _Tagged(_Present):
 
     def roots(self) -> list[str]:
         """Return the directories of those that have the tag; raises `SchemaError` if there are none."""
-        record = read_record(self.source.fs)
-        begun = (
-            set() if record is None else set(record.begun)
-        )  # not kept yet, or perhaps only of some measures
-        tags = {root: sorted({*tag_names(self.source.fs, root)} - begun) for root in super().roots()}
+        record = _record(self.source)
+        tags = {root: tag_names(self.source.fs, root) for root in super().roots()}
+        if record is not None:  # what an interrupted run has begun is not kept yet
+            tags = {root: sorted(record.tags_of(root, names)) for root, names in tags.items()}
         if not self.whole:
             for root, names in tags.items():
                 check_names([self._tag], names, f"measure {unescape(root)!r}: tag", "tag")
@@ -313,4 +338,11 @@ class _Tagged(_Present):
 
     def hold(self, root: str) -> Holding | None:
         """Return what is to be copied."""
-        return self.source.tagged(root, self._tag)
+        record = _record(self.source)
+        return self.source.tagged(root, self._tag, record.measures.get(root) if record else None)
+
+
+def _record(source: Source) -> BackupRecord | None:
+    """Return what a backup tells of itself; None for any other store, also one that was copied just now."""
+    record = read_record(source.fs)
+    return record if record is not None and record.kind == "backup" else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
 from measurefs.codec.sealed import seal
+from measurefs.database.backup_record import MeasureRecord
 from measurefs.database.dropping import is_leftover
 from measurefs.database.identity import SCHEMA, read_identity
 from measurefs.database.intervals import HOUR, Interval
@@ -32,6 +33,8 @@ from measurefs.table.epochs import token_of
 from measurefs.table.recovery import read_snapshot, recover
 from measurefs.table.snapshot import SnapshotRecord
 
+_ATTEMPTS = 10
+
 Kept = tuple[str, int]
 """A snapshot: its table's path below the measure, and its epoch."""
 
@@ -51,7 +54,7 @@ class Holding:
         The state that it is to show; its name means nothing.
     tags : list of TagRecord
     snapshots : dict
-        All that these keep.
+        All that these keep: by the tables' paths below the measure, then by epoch.
     """
 
     root: str
@@ -59,22 +62,22 @@ class Holding:
     first: bytes
     now: TagRecord
     tags: list[TagRecord]
-    snapshots: dict[Kept, SnapshotRecord]
+    snapshots: dict[str, dict[int, SnapshotRecord]]
 
     @property
     def tables(self) -> set[str]:
         """The paths of all tables, below the measure."""
-        return {table for table, _ in self.snapshots}
+        return set(self.snapshots)
 
     def raised(self) -> Holding:
         """Return it for a measure that goes its own way: what is published there is later than all that this has."""
-        highest = max((token_of(epoch) for _, epoch in self.snapshots), default=0)
+        highest = max((token_of(epoch) for epochs in self.snapshots.values() for epoch in epochs), default=0)
         schema = msgspec.structs.replace(self.schema, base=max(self.schema.base, highest))
         return dataclasses.replace(self, schema=schema)
 
     def of_table(self, table: str) -> dict[int, SnapshotRecord]:
         """Return the snapshots of a table by their epochs."""
-        return {epoch: record for (path, epoch), record in self.snapshots.items() if path == table}
+        return self.snapshots.get(table, {})
 
     def parts(self, table: str) -> dict[str, PartMetadata]:
         """Return the parts of a table by their names; raises `CorruptionError` if two share one."""
@@ -97,6 +100,16 @@ class Holding:
         )
 
 
+class Writers(Protocol):
+    """The tables of a measure that this process writes to."""
+
+    def hold(self) -> Mapping[str, int]:
+        """Return by their directories the epochs of snapshots that show one moment and do not go away meanwhile."""
+
+    def has_more(self) -> bool:
+        """Whether others are written to since."""
+
+
 class Source:
     """A store that is copied, which others may write to meanwhile.
 
@@ -106,9 +119,8 @@ class Source:
     url : str
         For messages.
     runtime : Runtime
-    held : mapping, optional
-        For measures' directories the epochs of snapshots that do not go away meanwhile, by the tables' directories.
-        Of all other tables the newest committed snapshot is taken.
+    writers : mapping, optional
+        Those of measures, by their directories. Of all other tables the newest committed snapshot is taken.
     """
 
     def __init__(
@@ -116,13 +128,14 @@ class Source:
         fs: FileSystem,
         url: str,
         runtime: Runtime,
-        held: Mapping[str, Mapping[str, int]] | None = None,
+        writers: Mapping[str, Writers] | None = None,
     ) -> None:
         self.fs = fs
         self.url = url
         self.runtime = runtime
-        self._held = held or {}
-        self.store = read_identity(fs).store
+        self._writers = writers or {}
+        identity = read_identity(fs)
+        self.store, self.is_backup = identity.store, bool(identity.origin)
 
     def roots(self) -> list[str]:
         """Return the directories of all measures."""
@@ -130,37 +143,47 @@ class Source:
 
     def present(self, root: str) -> Holding | None:
         """Return what a measure holds now, with all its tags; None if it was dropped."""
+        writers = self._writers.get(root)
+        for _ in range(_ATTEMPTS):
+            found = self._present(root, writers.hold() if writers else {})
+            if writers is None or not writers.has_more():
+                break
+        return found
 
+    def _present(self, root: str, held: Mapping[str, int]) -> Holding | None:
         def hold() -> Holding:
             look = Listing(self.fs, root)
             schema, first = self._schema(root, look)
             names = [entry.name for entry in look.entries(TAGS) if is_tag_file(entry.name)]
             tags = self._tags(root, (unescape(name.removesuffix(".json")) for name in names))
-            snapshots = self._newest(root, schema, look)
+            snapshots = self._newest(root, schema, look, held)
             now = _state(schema, snapshots, self.runtime.now())
             tags = [tag for tag in tags if not _is_later(tag, now)]
             return self._holding(root, schema, first, now, tags, snapshots)
 
         return self._unless_dropped(root, hold)
 
-    def recorded(self, root: str, now: TagRecord, tags: Collection[str]) -> Holding | None:
-        """Return a state of a measure that was recorded, with some of its tags; None if it was dropped."""
+    def recorded(self, root: str, known: MeasureRecord) -> Holding | None:
+        """Return what a backup has recorded of a measure; None if it was dropped."""
+        tags = list(known.tags.values())
 
         def hold() -> Holding:
-            schema, first = self._schema(root, None)
-            return self._holding(root, schema, first, now, self._tags(root, tags), {})
+            return self._holding(root, known.schema, known.first, known.now, tags, {})
 
         return self._unless_dropped(root, hold)
 
-    def tagged(self, root: str, tag: str) -> Holding | None:
-        """Return what a measure held at a tag, without any tags; None if it has no such tag, or was dropped."""
+    def tagged(self, root: str, tag: str, known: MeasureRecord | None) -> Holding | None:
+        """Return what a measure held at a tag, without any tags; None if it has no such tag, or was dropped.
+
+        Of a backup that is as it has recorded it, since an interrupted run may have brought another.
+        """
 
         def hold() -> Holding | None:
             try:
-                now = read_tag(self.fs, root, tag)
+                now = known.tags[tag] if known and tag in known.tags else read_tag(self.fs, root, tag)
             except NotExistError:
                 return None
-            schema, first = self._schema(root, None)
+            schema, first = (known.schema, known.first) if known else self._schema(root, None)
             # What was dropped since is not dropped there. Whole hours, since segments begin and end at these.
             dropped = None if now.since <= MIN_TIME else now.since // HOUR * HOUR
             schema = msgspec.structs.replace(schema, dropped_before=dropped)
@@ -196,9 +219,9 @@ class Source:
 
         return [tag for tag in self._each(read, names) if tag is not None]
 
-    def _newest(self, root: str, schema: MeasureSchema, look: Listing) -> dict[Kept, SnapshotRecord]:
-        held = self._held.get(root, {})
-
+    def _newest(
+        self, root: str, schema: MeasureSchema, look: Listing, held: Mapping[str, int]
+    ) -> dict[Kept, SnapshotRecord]:
         def find(table: str) -> SnapshotRecord | None:
             path = join(root, table)
             if path in held:
@@ -228,7 +251,10 @@ class Source:
         wanted = {kept for state in (now, *tags) for kept in state.tables.items()} - known.keys()
         missing = sorted(wanted)
         found = self._each(lambda kept: self._snapshot(root, kept), missing)
-        return Holding(root, schema, first, now, tags, {**known, **dict(zip(missing, found, strict=True))})
+        snapshots: dict[str, dict[int, SnapshotRecord]] = {}
+        for (table, epoch), record in (*known.items(), *zip(missing, found, strict=True)):
+            snapshots.setdefault(table, {})[epoch] = record
+        return Holding(root, schema, first, now, tags, snapshots)
 
     def _each(self, call: Any, items: Iterable[Any]) -> list[Any]:
         return list(self.runtime.run_io(call, list(items)))

@@ -19,6 +19,8 @@ IDENTITY = "measurefs.json"
 SCHEMA = "schema.json"
 BACKUP = ".backup"
 """The directory of what a store knows of itself as a copy of another."""
+NAMELESS = "-"
+"""Stands for the name of a store without one, in its backups."""
 
 _INSIDE = re.compile(r"schema\.json|shard-\d+|.*\.snp")
 
@@ -33,7 +35,7 @@ class Identity(msgspec.Struct, frozen=True):
     store : str
         A random name that no other store has, 16 hex digits; empty in stores of early releases.
     origin : str
-        Of a backup, the name of the store that it is one of, if that has one.
+        Of a backup, the name of the store that it is one of, or `NAMELESS`; empty in what is no backup.
     """
 
     format: int = FORMAT_VERSION
@@ -69,13 +71,20 @@ def read_identity(fs: FileSystem) -> Identity:
 
 
 def identify(fs: FileSystem, url: str, random: Random, *, read_only: bool) -> Identity:
-    """Check that the root is a store; make it one unless read_only."""
+    """Check that the root is a store, and one to write to unless read_only; then it is made one if it is empty."""
     try:
-        return read_identity(fs)
+        identity = read_identity(fs)
     except NotExistError as error:
         if read_only:
             raise NotExistError("open", url, "there is no measurefs store") from error
-    return _found(fs, url, random)
+        identity = _found(fs, url, random)
+    if identity.origin and not read_only:
+        of = "another store" if identity.origin == NAMELESS else f"store {identity.origin}"
+        raise UnsupportedStoreError(
+            f"cannot open {url!r} to write: it is a backup of {of}, and could not be restored any more; "
+            "open it with read_only=True, or restore it to another place and open that"
+        )
+    return identity
 
 
 def _found(fs: FileSystem, url: str, random: Random) -> Identity:

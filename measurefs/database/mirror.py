@@ -18,7 +18,7 @@ from measurefs.codec.sealed import seal
 from measurefs.database.backup_record import BackupRecord, MeasureRecord
 from measurefs.database.holding import Holding
 from measurefs.database.identity import SCHEMA
-from measurefs.database.mirror_parts import batches, in_parallel, schema_check, schema_files, tables_in
+from measurefs.database.mirror_parts import batches, in_parallel, schema_files, tables_in
 from measurefs.database.schema_chain import Revision, revision_of
 from measurefs.database.tags import TAGS, tag_names, tag_path
 from measurefs.fs.errors import (
@@ -58,6 +58,8 @@ class _Table:
         The epochs that tags keep which only the copy has.
     missing : list of PartMetadata
         To be brought.
+    own : set of str
+        Those of them that only such tags need.
     """
 
     path: str
@@ -66,6 +68,7 @@ class _Table:
     unknown: bool
     stays: set[int]
     missing: list[PartMetadata] = dataclasses.field(default_factory=list)
+    own: set[str] = dataclasses.field(default_factory=set)
 
 
 class Mirror:
@@ -120,11 +123,10 @@ class Mirror:
         self._old = old
         self._runtime = runtime
         self._checks = {
-            table: checksum(holding.snapshots[table, epoch].encode())
+            table: checksum(holding.snapshots[table][epoch].encode())
             for table, epoch in holding.now.tables.items()
         }
-        self._wanted = {record.tag: seal(record) for record in holding.tags}
-        self._tags = {name: checksum(data) for name, data in self._wanted.items()}
+        self._tags = {each.tag: each for each in holding.tags}
         self._schema = schema_files(holding)
         self._there = tag_names(target, self.root)
         self._kept = self._keep(record, tag)
@@ -138,19 +140,19 @@ class Mirror:
         """Return the tags that only the target has and that stay."""
         name = unescape(self.root)
         kept = record.own_tags(self.root, self._there)
-        for both in sorted(kept & self._wanted.keys()):
+        for both in sorted(kept & self._tags.keys()):
             raise SchemaError(
                 f"measure {name!r} has a tag {both!r}, and the backup keeps another state under that name; "
-                "remove one of the two"
+                "remove the tag, or give up what the backup keeps (forget, --forget)"
             )
         if tag:
-            check_free(tag, sorted(kept | self._wanted.keys()), f"measure {name!r}, or its backup,")
+            check_free(tag, sorted(kept | self._tags.keys()), f"measure {name!r}, or its backup,")
         return kept
 
     def _is_other(self, old: MeasureRecord) -> bool:
         """Whether so much has changed that every table in the target may be concerned."""
         removed = any(self._tags.get(name) != known for name, known in old.tags.items())
-        return removed or self._kept != set(old.kept) or old.floor != self.holding.schema.floor
+        return removed or self._kept != set(old.kept) or old.schema.floor != self.holding.schema.floor
 
     def _look(self) -> None:
         """Find out which tables are not as they are to be, and what they lack."""
@@ -162,10 +164,15 @@ class Mirror:
             table = self._read(path, listing.entries(path) if listing else list_dir(self._target, place))
             self._check(table)
             self._find_missing(table)
+            if self._verifies:
+                self._find_own(table)
             return table
 
         self._tables: list[_Table] = in_parallel(self._runtime, look, sorted(paths))
-        self._schema_there = self._old is not None and self._old.schema == schema_check(self._schema)
+        self._schema_there = self._old is not None and (self._old.schema, self._old.first) == (
+            self.holding.schema,
+            self.holding.first,
+        )
         if not self._schema_there:
             self._check_schema()
 
@@ -223,6 +230,38 @@ class Mirror:
             if not there:
                 table.missing.append(part)
 
+    def _find_own(self, table: _Table) -> None:
+        """Find out what is damaged or lost of that which only the target's own tags need."""
+        wanted = self.holding.parts(table.path)
+        for epoch in sorted(table.stays - self.holding.of_table(table.path).keys()):
+            if epoch not in table.snapshots:
+                raise self._lost(table, snapshot_name(epoch), {epoch})
+            for part in table.snapshots[epoch].parts:
+                known = part.name in wanted or part.name in table.own
+                if not known and not is_intact(self._target, join(self.root, table.path), part):
+                    table.missing.append(part)
+                    table.own.add(part.name)
+
+    def check_own(self, path: str) -> None:
+        """Raise `CorruptionError` if what the source has not (any more) is needed by the target's own tags alone."""
+        for table in self._tables:
+            for name in table.own:
+                if f"{path}/".startswith(join(self.root, table.path, name) + "/"):
+                    records = {
+                        epoch: table.snapshots[epoch] for epoch in table.stays & table.snapshots.keys()
+                    }
+                    needs = {e for e, each in records.items() if name in {part.name for part in each.parts}}
+                    raise self._lost(table, name, needs)
+
+    def _lost(self, table: _Table, name: str, epochs: set[int]) -> CorruptionError:
+        tags = [tag for entry in table.entries if (tag := parse_tag(entry)) and tag.epoch in epochs]
+        names = ", ".join(sorted({repr(tag.tag) for tag in tags if tag.tag in self._kept}))
+        return CorruptionError(
+            join(self.root, table.path, name),
+            f"it is damaged or missing in the backup, which needs it for {names}, and the store has it no more; "
+            "give these up (forget, --forget)",
+        )
+
     def _check_schema(self) -> None:
         wanted = Revision.of(self.holding.schema)
         names = [entry.name for entry in list_dir(self._target, self.root)]
@@ -231,8 +270,8 @@ class Mirror:
         if newest.floor < wanted.floor and self._kept:
             raise UnsupportedStoreError(
                 f"cannot copy measure {self.holding.schema.name!r}: it was dropped and created again, and the backup "
-                f"keeps states of the old one ({', '.join(sorted(self._kept))}); copy to another target, or remove "
-                "these tags in the backup"
+                f"keeps states of the old one ({', '.join(sorted(self._kept))}); copy to another target, or give "
+                "these up (forget, --forget)"
             )
         if newest > wanted:
             raise UnsupportedStoreError(
@@ -264,7 +303,8 @@ class Mirror:
     @property
     def parts(self) -> tuple[int, int]:
         """How many parts are to be copied, and how many there will be."""
-        return len(list(self._missing())), sum(len(self.holding.parts(path)) for path in self.holding.tables)
+        there = sum(len(self.holding.parts(path)) for path in self.holding.tables)
+        return len(list(self._missing())), there + sum(len(table.own) for table in self._tables)
 
     def _missing(self) -> Iterator[PartMetadata]:
         return (part for table in self._tables for part in table.missing)
@@ -334,13 +374,13 @@ class Mirror:
             checks=self._checks,
             tags=self._tags,
             kept=sorted(kept),
-            schema=schema_check(self._schema),
-            floor=self.holding.schema.floor,
+            schema=self.holding.schema,
+            first=self.holding.first,
         )
 
     def _commit_table(self, path: str, table: _Table | None) -> None:
         root = join(self.root, path)
-        if table is not None and self.holding.of_table(path):
+        if table is not None and (table.missing or self.holding.of_table(path)):
             self._target.sync_path(root)  # the parts' names
             snapshots = self.holding.of_table(path)
             missing = [epoch for epoch in sorted(snapshots) if epoch not in table.snapshots]
@@ -366,7 +406,7 @@ class Mirror:
 
     def _write_tags(self) -> None:
         known = {} if self._old is None else self._old.tags
-        files = {name: data for name, data in self._wanted.items() if known.get(name) != self._tags[name]}
+        files = {name: seal(each) for name, each in self._tags.items() if known.get(name) != each}
         if self._tag:
             files[self._tag] = seal(msgspec.structs.replace(self.holding.now, tag=self._tag))
         if files:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, TypeVar
 
-from measurefs.codec.checksum import checksum
 from measurefs.codec.sealed import seal
 from measurefs.database.backup_record import BackupRecord
 from measurefs.database.holding import Holding
@@ -14,14 +13,17 @@ from measurefs.database.identity import SCHEMA
 from measurefs.database.places import SHARD
 from measurefs.database.schema_chain import Revision, revision_of
 from measurefs.database.segments import is_segment_name
-from measurefs.database.tags import TAGS, tag_names
-from measurefs.fs.errors import MeasureFSError, NotExistError
+from measurefs.database.tags import TAGS, tag_names, tag_path
+from measurefs.fs.errors import CorruptionError, MeasureFSError, NotExistError
 from measurefs.fs.filesystem import DirEntry, FileSystem
-from measurefs.fs.listing import Listing
+from measurefs.fs.listing import Listing, list_dir
 from measurefs.fs.paths import join
 from measurefs.part.copying import GoneError
 from measurefs.part.metadata import PartMetadata
 from measurefs.table import Runtime
+from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name
+from measurefs.table.recovery import read_snapshot
+from measurefs.table.tags import parse_tag
 
 _BATCH_PARTS = 256
 _BATCH_BYTES = 1 << 30
@@ -30,15 +32,43 @@ T = TypeVar("T")
 
 
 def remove_measure(target: FileSystem, root: str, record: BackupRecord) -> list[str]:
-    """Remove a measure that the source has not, unless tags that only the target has keep it; return these."""
-    kept = record.own_tags(root, tag_names(target, root))
-    if not kept:
+    """Remove a measure that the source has not, unless tags that only the target has keep it; return these.
+
+    Of a measure that is kept, only its other tags go, and what nothing else names.
+    """
+    names = tag_names(target, root)
+    kept = record.own_tags(root, names)
+    if kept and root in record.begun:
+        target.delete_files([tag_path(root, name) for name in names if name not in kept])
+        target.sync_path(join(root, TAGS))
+        for path in list(tables_in(Listing(target, root))):
+            _remove_unkept(target, join(root, path), kept)
+    elif not kept:
         with contextlib.suppress(NotExistError):
             target.delete_file(join(root, SCHEMA))  # from here on it is no measure
             target.sync_path(root)
         target.must_rm_all(root)
         target.sync_path("")
     return sorted(kept)
+
+
+def _remove_unkept(target: FileSystem, place: str, kept: Collection[str]) -> None:
+    """Remove what no tag of these keeps in a table, but for its newest snapshot, which is what it shows."""
+    names = [entry.name for entry in list_dir(target, place)]
+    tags = [tag for name in names if (tag := parse_tag(name)) is not None]
+    epochs = [epoch for name in names if (epoch := snapshot_epoch(name)) is not None]
+    stay = {tag.epoch for tag in tags if tag.tag in kept} & {*epochs} | {max(epochs, default=0)}
+    gone = [tag.file for tag in tags if tag.tag not in kept]
+    gone += [snapshot_name(epoch) for epoch in epochs if epoch not in stay]
+    target.delete_files([join(place, name) for name in gone])
+    target.sync_path(place)
+    with contextlib.suppress(CorruptionError):  # whose parts are not known
+        named = {
+            part.name for epoch in stay & {*epochs} for part in read_snapshot(target, place, epoch).parts
+        }
+        for name in names:
+            if part_id(name) is not None and name not in named:
+                target.must_rm_all(join(place, name))
 
 
 def is_like_measure(entries: Iterable[DirEntry]) -> bool:
@@ -52,11 +82,6 @@ def schema_files(holding: Holding) -> dict[str, bytes]:
     """Return the files of a measure's schema; ``schema.json``, which makes it a measure, is the last."""
     newest = {Revision.of(holding.schema).name: seal(holding.schema)}
     return newest if SCHEMA in newest else {**newest, SCHEMA: holding.first}
-
-
-def schema_check(files: Mapping[str, bytes]) -> int:
-    """Return a checksum of them."""
-    return checksum(b"".join(name.encode() + data for name, data in files.items()))
 
 
 def tables_in(listing: Listing) -> Iterator[str]:

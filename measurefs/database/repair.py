@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from measurefs.codec.sealed import seal
-from measurefs.database.identity import IDENTITY, SCHEMA, Identity
+from measurefs.database.backup_record import read_record
+from measurefs.database.identity import IDENTITY, NAMELESS, SCHEMA, Identity
 from measurefs.database.schema_health import read_schema, repair_revisions
 from measurefs.database.tag_health import repair_tags
 from measurefs.database.verify import (
@@ -21,7 +22,7 @@ from measurefs.database.verify import (
     strangers,
     tables_of,
 )
-from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
+from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import basename
 from measurefs.part.metadata import Column, PartMetadata
@@ -119,14 +120,24 @@ def _repair_identity(fs: FileSystem, *, apply: bool) -> RepairReport:
     damages = identity_damages(fs)
     done = RepairReport(apply, VerifyReport(files=0 if damages else 1, damages=damages))
     for damage in damages:
-        done.actions.append(Action("rewritten", IDENTITY, damage.reason))
+        origin = _origin(fs)
+        told = "" if origin else "; the store gets a new name, and needs a new target for its backups"
+        done.actions.append(Action("rewritten", IDENTITY, damage.reason + told))
         if apply:
             with contextlib.suppress(NotExistError):
                 fs.write(IDENTITY + CORRUPT, fs.read(IDENTITY))
             fs.sync_path("")
-            fs.write(IDENTITY, seal(Identity.new()))
+            fs.write(IDENTITY, seal(Identity.new(origin=origin)))
             fs.sync_path("")
     return done
+
+
+def _origin(fs: FileSystem) -> str:
+    """Return what store it is a backup of; empty if it is none."""
+    with contextlib.suppress(CorruptionError, UnsupportedStoreError):
+        record = read_record(fs)
+        return (record.origin or NAMELESS) if record and record.kind == "backup" else ""
+    return NAMELESS  # it has a record that cannot be read
 
 
 def _refusal(fs: FileSystem, damage: Damage, tables: Sequence[TablePlace]) -> Damage:

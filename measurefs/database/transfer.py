@@ -5,7 +5,8 @@
    meanwhile is looked for again.
 3. The record says what was brought: the commit point of a backup, which `restore` goes by. A new store gets its
    ``measurefs.json``, without which it is none.
-4. What nothing in the target names any more is removed. Of a restored or copied store ``.backup`` is, too.
+4. What nothing in the target names any more is removed; in a restored or copied store that is done before it is one,
+   and ``.backup`` is removed in the end.
 
 Whatever stops a run, the next one goes on from what is there.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -30,7 +31,7 @@ from measurefs.database.backup_record import (
     write_record,
 )
 from measurefs.database.holding import Holding, Source
-from measurefs.database.identity import BACKUP, IDENTITY, Identity, read_identity
+from measurefs.database.identity import BACKUP, IDENTITY, NAMELESS, Identity, read_identity
 from measurefs.database.mirror import Mirror
 from measurefs.database.mirror_parts import is_like_measure, remove_measure
 from measurefs.database.rewriting import Progress
@@ -48,6 +49,8 @@ from measurefs.fs.paths import unescape
 from measurefs.part.copying import GoneError
 
 _ATTEMPTS = 10
+_OURS = {BACKUP, "_probe", "_doctor"}
+"""What may be in an empty target: the latter are left by who examined it, and was killed."""
 
 
 class CopyReport(msgspec.Struct, frozen=True):
@@ -108,6 +111,8 @@ class Target(NamedTuple):
         Of a backup, under which name to keep the state; of a restored store, what it shows. Empty for none.
     verifies : bool
         Whether to read what is there, and to bring again what is damaged.
+    forget : collection of str
+        The tags that only the backup has and that are to go.
     """
 
     fs: FileSystem
@@ -115,6 +120,7 @@ class Target(NamedTuple):
     kind: Kind
     tag: str = ""
     verifies: bool = False
+    forget: Collection[str] = ()
 
     def identity(self) -> Identity | None:
         """Return that of the store there, None if there is none."""
@@ -124,7 +130,7 @@ class Target(NamedTuple):
 
 
 def transfer(source: Source, target: Target, selection: Selection, progress: Progress | None) -> CopyReport:
-    """Copy what is selected; see `measurefs.backup`.
+    """Copy what is selected; see `Database.backup`, `restore` and `copy`.
 
     Raises
     ------
@@ -144,10 +150,13 @@ def transfer(source: Source, target: Target, selection: Selection, progress: Pro
     roots = selection.roots()
     make_durable_dir(target.fs, BACKUP)
     with _locked(target.fs) as lock:
-        record = _check(source, target)
-        if record is None:
-            record = BackupRecord(target.kind, source.store, target.tag if target.kind == "restore" else "")
-            record = msgspec.structs.replace(record, unfinished=True)
+        known = _check(source, target)
+        record = known or BackupRecord(
+            target.kind, source.store, target.tag if target.kind == "restore" else ""
+        )
+        if target.forget:
+            record = record.without(target.forget)
+        if record != known:
             write_record(target.fs, record)
         if target.kind != "backup" and target.identity() is not None:
             _check_complete(target, record)
@@ -192,7 +201,7 @@ def _check(source: Source, target: Target) -> BackupRecord | None:
 
 
 def _check_complete(target: Target, record: BackupRecord) -> None:
-    if record.unfinished:
+    if not record.time:
         raise UnsupportedStoreError(
             f"cannot {_VERBS[target.kind]} {target.url!r}: somebody has opened it before it was complete; "
             "empty it, and begin anew"
@@ -211,7 +220,7 @@ def _check_empty(target: Target, identity: Identity | None) -> None:
     if identity is not None:
         why = "a store is there, and it is no backup" if target.kind == "backup" else "a store is there"
         raise UnsupportedStoreError(f"{doing}: {why}; choose another target, or empty this one")
-    names = [entry.name for entry in list_dir(target.fs, "") if entry.name != BACKUP]
+    names = [entry.name for entry in list_dir(target.fs, "") if entry.name not in _OURS]
     if names:
         raise UnsupportedStoreError(
             f"{doing}: it is not empty (it has {names[0]!r}); choose a target with nothing in it"
@@ -254,7 +263,7 @@ class _Run:
         self._lock = lock
         self._told = _Told(progress)
         self._copied = self._bytes = 0
-        self._begun: list[str] = []
+        self._begun = dict(record.begun)
         self._is_read = target.identity() is not None
 
     def run(self, roots: list[str]) -> CopyReport:
@@ -266,12 +275,7 @@ class _Run:
         self._lock.check()
         records = {mirror.root: mirror.commit() for mirror in brought}
         self._lock.check()
-        strays = set().union(*(mirror.strays for mirror in brought))
-        record = self._complete(records, strays, cleans=any(mirror.changes for mirror in mirrors))
-        removed = sum(mirror.clean() for mirror in brought)
-        kept = self._remove_others(records)
-        if record.unfinished:
-            write_record(self._target.fs, msgspec.structs.replace(record, unfinished=False, begun=[]))
+        removed, kept = self._finish(brought, records)
         return CopyReport(
             measures=[mirror.holding.schema.name for mirror in brought],
             tables=sum(len(mirror.holding.tables) for mirror in brought),
@@ -282,9 +286,29 @@ class _Run:
             kept=kept,
         )
 
+    def _finish(self, brought: list[Mirror], records: dict[str, MeasureRecord]) -> tuple[int, list[str]]:
+        """Let the target be what it is to be; return how many parts were removed, and what a backup's tags keep."""
+        if self._record.kind != "backup":  # to be changed no more once it is a store
+            removed, _ = sum(mirror.clean() for mirror in brought), self._remove_others(records, self._record)
+            self._complete({}, {})
+            return removed, []
+        for mirror in brought:
+            if mirror.root in self._begun:
+                self._begun[mirror.root] = sorted(mirror.strays)
+        record = self._complete(records, self._begun)
+        removed, kept = sum(mirror.clean() for mirror in brought), self._remove_others(records, record)
+        left = {root: names for root, names in self._begun.items() if root not in records}
+        if self._selection.whole:
+            left, gone = {}, {root: tags for root, tags in record.gone.items() if tags}
+        else:
+            gone = record.gone
+        if (record.begun, record.gone) != (left, gone):
+            write_record(self._target.fs, msgspec.structs.replace(record, begun=left, gone=gone))
+        return removed, kept
+
     def _plan(self, root: str, *, anew: bool = False) -> Mirror | None:
         """Find out what is to be done for a measure; None if it is not there any more."""
-        anew |= self._record.unfinished or self._target.verifies
+        anew |= root in self._record.begun or self._target.verifies
         old = None if anew else self._record.measures.get(root)
         tag = self._target.tag if self._target.kind == "backup" else ""
         for _ in range(_ATTEMPTS):
@@ -296,7 +320,7 @@ class _Run:
             if holding is None:
                 return None
             runtime = self._source.runtime
-            sweeps = self._record.unfinished and not self._target.fs.remote
+            sweeps = root in self._record.begun and not self._target.fs.remote
             return Mirror(
                 self._target.fs,
                 holding if self._record.kind == "backup" else holding.raised(),
@@ -311,12 +335,14 @@ class _Run:
         raise self._too_fast(gone)
 
     def _begin(self, mirrors: list[Mirror]) -> None:
-        """Say that the target is being changed, before anything of it is."""
-        self._begun = sorted({*self._record.begun}.union(*(mirror.new_tags for mirror in mirrors)))
-        if any(mirror.changes for mirror in mirrors):
-            record = msgspec.structs.replace(self._record, unfinished=True, begun=self._begun)
-            if record != self._record:
-                write_record(self._target.fs, record)
+        """Say which measures are being changed, before anything of them is."""
+        before = dict(self._begun)
+        for mirror in mirrors:
+            if mirror.changes:
+                names = mirror.new_tags.union(self._begun.get(mirror.root, ()))
+                self._begun[mirror.root] = sorted(names)
+        if self._begun != before:
+            write_record(self._target.fs, msgspec.structs.replace(self._record, begun=self._begun))
 
     def _bring(self, mirror: Mirror) -> Mirror | None:
         """Copy the parts of a measure, and look again if some of them are collected meanwhile."""
@@ -327,6 +353,7 @@ class _Run:
                 mirror.copy(self._source.fs, self._told.more)
             except GoneError as error:
                 gone = error
+                mirror.check_own(gone.path)
             else:
                 self._copied += missing
                 self._bytes += size
@@ -336,14 +363,21 @@ class _Run:
             if again is None:
                 return None
             if again.holding.names(gone.path):
-                raise CorruptionError(
-                    gone.path, "a snapshot names it, and it is missing; run 'measurefs verify'"
-                )
+                raise self._missing(gone)
             mirror = again
+            self._begin([mirror])
             self._told.total += mirror.bytes
         raise self._too_fast(gone)
 
-    def _too_fast(self, gone: GoneError) -> ReadError:
+    def _missing(self, gone: GoneError) -> CorruptionError:
+        todo = "run 'measurefs verify'"
+        if self._source.is_backup:
+            todo = "run 'measurefs backup --verify' to it, which brings again what the store that it is of still has"
+        return CorruptionError(gone.path, f"a snapshot or tag names it, and it is missing; {todo}")
+
+    def _too_fast(self, gone: GoneError) -> ReadError | CorruptionError:
+        if self._source.is_backup:
+            return self._missing(gone)
         return ReadError(
             "read",
             gone.path,
@@ -351,15 +385,15 @@ class _Run:
             "gc_grace, or let the process that writes do it: Database.backup",
         )
 
-    def _complete(self, records: dict[str, MeasureRecord], strays: set[str], *, cleans: bool) -> BackupRecord:
+    def _complete(self, records: dict[str, MeasureRecord], begun: dict[str, list[str]]) -> BackupRecord:
         """Record what was brought, and let the target be a store; return the record."""
         fs, source = self._target.fs, self._source
         others = {root: each for root, each in self._record.measures.items() if root not in records}
         gone = {root: tags for root, tags in self._record.gone.items() if root not in records}
         if self._selection.whole:
-            strays = strays.union(*(each.tags for each in others.values()))
             gone |= {root: each.kept for root, each in others.items() if each.kept}
-            cleans |= bool(others)
+            for root, each in others.items():
+                begun[root] = sorted({*each.tags}.union(begun.get(root, ())))
             others = {}
         is_backup = self._target.kind == "backup"
         record = BackupRecord(
@@ -367,31 +401,26 @@ class _Run:
             origin=self._record.origin or source.store,
             tag=self._record.tag,
             time=source.runtime.now(),
-            unfinished=is_backup
-            and (cleans or self._record.unfinished),  # until nothing is left to be removed
-            begun=sorted(strays) if is_backup else self._begun,
+            begun=begun,  # until nothing is left to be removed
             gone=gone,
-            measures={**others, **records} if is_backup else {},
+            measures={**others, **records},
         )
         write_record(fs, record)
         if not self._is_read:
-            identity = Identity.new(source.runtime.random, origin=source.store if is_backup else "")
+            origin = (source.store or NAMELESS) if is_backup else ""
+            identity = Identity.new(source.runtime.random, origin=origin)
             with contextlib.suppress(ExistError):
                 fs.write(IDENTITY, seal(identity), exclusive=True)
             fs.sync_path("")
         return record
 
-    def _remove_others(self, records: dict[str, MeasureRecord]) -> list[str]:
+    def _remove_others(self, records: dict[str, MeasureRecord], record: BackupRecord) -> list[str]:
         """Remove the measures that are not to be there; return those that the backup's own tags keep."""
-        if not self._selection.whole:
+        if not self._selection.whole and self._target.kind == "backup":
             return []
         fs, kept = self._target.fs, []
         for entry in list_dir(fs, ""):
             other = entry.is_dir and entry.name not in records
-            if (
-                other
-                and is_like_measure(list_dir(fs, entry.name))
-                and remove_measure(fs, entry.name, self._record)
-            ):
+            if other and is_like_measure(list_dir(fs, entry.name)) and remove_measure(fs, entry.name, record):
                 kept.append(unescape(entry.name))
         return kept

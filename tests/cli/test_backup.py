@@ -47,6 +47,16 @@ def test_again_and_some(run: Run, local_store: Store) -> None:
     assert "1 measure" in run("verify", f"{copy}-cpu").stdout
 
 
+def test_a_name_that_is_given_up(run: Run, local_store: Store) -> None:
+    fill(local_store.url)
+    copy = f"{local_store.url}-copy"
+    run("backup", local_store.url, copy, "--tag", "one")
+    run("backup", local_store.url, copy, "--tag", "two", "--forget", "one")
+    assert "unknown tag 'one'" in run("restore", copy, f"{copy}-one", "--tag", "one", status=2).stderr
+    run("restore", copy, f"{copy}-two", "--tag", "two")
+    assert "read_only=True" in run("gc", copy, status=2).stderr
+
+
 def test_a_writer_at_work_does_not_mind(run: Run, local_store: Store) -> None:
     with measurefs.open(local_store.url) as database:
         measure = database.create_measure("cpu", entity=["host"], fields={"v": "float64"})

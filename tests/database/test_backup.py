@@ -241,10 +241,7 @@ class TestIncremental:
             restored = memory()
             measurefs.restore(copy, restored, tag=name)
             assert rows_now(restored) == state
-        with quiet(copy) as database:
-            for name in database.measures():
-                database.measure(name).untag("day 3")
-        source.backup(copy)
+        source.backup(copy, forget=["day 3"])
         assert set(contents_of(copy)["a/b"]) == {None, "first", "day 4", "day 5", "day 6"}
         with pytest.raises(SchemaError, match="'day 3'"):
             measurefs.restore(copy, memory(), tag="day 3")
@@ -329,9 +326,24 @@ class TestRefused:
         fill(make(source), 3)
         assert source.backup(copy, progress=meanwhile).copied > 0
 
+    def test_a_backup_is_not_written_to(self, source: Database) -> None:
+        for name in (source.fs.read(IDENTITY), seal(Identity())):
+            source.fs.write(IDENTITY, name)
+            copy = memory()
+            source.backup(copy)
+            before = files_of(copy)
+            with pytest.raises(UnsupportedStoreError, match="read_only=True, or restore it"):
+                measurefs.open(copy)
+            assert files_of(copy) == before
+            copy.write(IDENTITY, b"damaged")
+            assert measurefs.repair(copy, apply=True).complete
+            with pytest.raises(UnsupportedStoreError, match="it is a backup"):
+                measurefs.open(copy)
+
     def test_a_backup_that_was_written_to(self, source: Database) -> None:
         copy = memory()
         source.backup(copy)
+        copy.write(IDENTITY, seal(Identity()))
         with quiet(copy) as database:
             fill(make(database), 8)
         fill(make(source), 3)

@@ -346,7 +346,7 @@ def test_the_record_tells_when(source: Database) -> None:
     copy = memory()
     backup(source.fs, copy, runtime=Runtime(now=lambda: 7))
     record = msgspec.json.decode(copy.read(".backup/record.json"))["body"]
-    assert (record["time"], record["unfinished"], record["kind"]) == (7, False, "backup")
+    assert (record["time"], record["begun"], record["kind"]) == (7, {}, "backup")
 
 
 def test_a_backup_is_a_store_to_read(local_store: Store, source: Database) -> None:
@@ -356,3 +356,98 @@ def test_a_backup_is_a_store_to_read(local_store: Store, source: Database) -> No
         other = memory()
         database.backup(other)  # of the backup, which has a name of its own
         assert contents_of(other) == contents(source)
+
+
+def stopped(call: Callable[[FileSystem], Any], target: FileSystem, at: int = 2) -> None:
+    """Let a run fail when all is there and only the record does not say so: by default one that was not the first."""
+    with pytest.raises(FileSystemError):
+        call(FaultFileSystem(target, Fault("write", ".backup/record.json", at=at)))
+
+
+class TestStoppedBeforeTheRecord:
+    def test_a_measure_created_again(self, source: Database) -> None:
+        copy, restored = memory(), memory()
+        source.backup(copy)
+        expected = contents(source)
+        source.drop_measure("a/b")
+        fill(make(source), 9)
+        stopped(source.backup, copy)
+        measurefs.restore(copy, restored)
+        assert contents_of(restored) == expected
+        source.backup(copy)
+        assert contents_of(copy) == contents(source)
+
+    def test_a_tag_made_anew_under_its_name(self, source: Database) -> None:
+        copy, restored, tagged = memory(), memory(), memory()
+        source.backup(copy)
+        expected = contents(source)
+        make(source).untag("first")
+        fill(make(source), 9)
+        make(source).tag("first")
+        stopped(source.backup, copy)
+        measurefs.restore(copy, restored)
+        assert contents_of(restored) == expected
+        measurefs.restore(copy, tagged, tag="first")
+        assert rows_now(tagged) == {"a/b": expected["a/b"]["first"]}
+
+    def test_some_measures_do_not_end_what_was_begun_of_others(self, source: Database) -> None:
+        copy = memory()
+        source.backup(copy)
+        make(source).tag("second")
+        stopped(source.backup, copy)
+        source.backup(copy, measures=["other"])
+        source.backup(copy)
+        make(source).untag("second")
+        source.backup(copy)
+        assert contents_of(copy) == contents(source)
+
+    def test_a_tag_of_a_measure_that_was_looked_at_again(self, source: Database) -> None:
+        copy, done = memory(), []
+
+        def meddle() -> None:
+            done.append(make(source).compact())
+            make(source).gc()
+            make(source).tag("late")
+
+        backup(source.fs, copy)
+        fill(make(source), 9)
+        stopped(partial(backup, Meddling(source.fs, meddle, 1), runtime=Runtime()), copy, at=3)
+        assert done
+        with measurefs.open(copy, read_only=True) as database:
+            assert "late" in database.measure("a/b").tags()
+        with pytest.raises(SchemaError, match="'late'"):  # no complete run has brought it
+            measurefs.restore(copy, memory(), tag="late")
+        make(source).untag("late")
+        backup(source.fs, copy)
+        assert contents_of(copy) == contents(source)
+
+    def test_a_name_that_another_measure_has_kept(self, source: Database) -> None:
+        copy, restored, last = memory(), memory(), memory()
+        source.backup(copy, tag="kept", measures=["a/b"])
+        expected = contents(source)["a/b"][None]
+        fill(make(source), 9)
+        stopped(partial(source.backup, tag="kept", measures=["other"]), copy)
+        for target in (restored, last):
+            assert measurefs.restore(copy, target, tag="kept").measures == ["a/b"]
+            assert rows_now(target) == {"a/b": expected}
+            source.backup(copy)
+
+    @pytest.mark.parametrize("fault", [Fault("write", IDENTITY), Fault("write", "other/schema.json")])
+    def test_a_copy_of_fewer_measures(self, source: Database, fault: Fault) -> None:
+        target = memory()
+        with pytest.raises(FileSystemError):
+            measurefs.copy(source.fs, FaultFileSystem(target, fault))
+        assert any(path.startswith("other/") for path in walk(target))
+        measurefs.copy(source.fs, target, measures=["a/b"])
+        assert contents_of(target) == {"a/b": contents(source)["a/b"]}
+        assert not any(path.startswith("other/") for path in walk(target))
+
+    def test_a_finished_copy_that_was_not_cleared_up(self, source: Database) -> None:
+        copy, again = memory(), memory()
+        with pytest.raises(FileSystemError):
+            measurefs.copy(source.fs, FaultFileSystem(copy, Fault("must_rm_all", ".backup")))
+        with quiet(copy) as database:
+            fill(make(database), 9)
+            expected = contents(database)
+        measurefs.restore(copy, again)
+        assert contents_of(again) == expected
