@@ -65,7 +65,7 @@ def merges(interval: float, bytes_a_second: float) -> tuple[Requests, int, float
             inputs = there[chosen.start : chosen.stop]
             merged = sum(inputs)
             there[chosen.start : chosen.stop] = [merged]
-            # Of each input a few for the index, and one for each MiB or so of what it holds; none of what was just written.
+            # Of each input a few for the index, and one for each MiB or so; none of what was just written.
             reads = sum(2 + math.ceil(size / MIB) for size in inputs if size > MIB)
             total += Requests(get=reads) + parts(merged) + commits(1)
             count += 1
