@@ -50,7 +50,9 @@ def _remember() -> None:
 
     services = tuple(backends.list_of_moto_modules())
     backends.list_of_moto_modules = lambda: services
-    serialize.parse_to_aware_datetime = functools.lru_cache(maxsize=10_000)(serialize.parse_to_aware_datetime)
+    # Not every release of moto has it here.
+    if date := getattr(serialize, "parse_to_aware_datetime", None):
+        serialize.parse_to_aware_datetime = functools.lru_cache(maxsize=10_000)(date)
 
 
 def serve() -> None:

@@ -35,11 +35,13 @@ from measurefs.fs import (
 )
 
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, parent TEXT NOT NULL, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS directory (path TEXT PRIMARY KEY, parent TEXT);
 CREATE TABLE IF NOT EXISTS lock (path TEXT PRIMARY KEY, token INTEGER NOT NULL, holder BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS file_parent ON file (parent);
 INSERT OR IGNORE INTO directory VALUES ('', NULL);
+COMMIT;
 """
 
 

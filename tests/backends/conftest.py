@@ -20,16 +20,10 @@ SMALL: dict[str, Any] = {"multipart_threshold": 8 * KIB, "part_size": 2 * KIB}
 class RawBucket:
     """The stored objects, by way of boto3."""
 
-    def __init__(self, server: S3Server, url: str) -> None:
+    def __init__(self, boto: Any, url: str) -> None:
         self._bucket, _, prefix = url.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self.boto = boto3.client(
-            "s3",
-            endpoint_url=server.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        self.boto = boto
 
     def get(self, path: str) -> bytes:
         body: bytes = self.boto.get_object(Bucket=self._bucket, Key=self._prefix + path)["Body"].read()
@@ -47,15 +41,24 @@ class RawBucket:
         """How many uploads in parts were begun and neither completed nor aborted."""
         return len(self.boto.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ()))
 
-    def close(self) -> None:
-        self.boto.close()
+
+@pytest.fixture(scope="session")
+def boto(s3_server: S3Server) -> Iterator[Any]:
+    """A client of boto3 for all tests: to make one takes longer than what they do with it."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    yield client
+    client.close()
 
 
 @pytest.fixture
-def raw_bucket(s3_server: S3Server, s3_url: str) -> Iterator[RawBucket]:
-    bucket = RawBucket(s3_server, s3_url)
-    yield bucket
-    bucket.close()
+def raw_bucket(boto: Any, s3_url: str) -> RawBucket:
+    return RawBucket(boto, s3_url)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def database(tmp_path: Path) -> str:
 
 
 class TestStranger(FileSystemConformance):
-    many = 300  # a commit each
+    many = 120  # a commit each
 
     @pytest.fixture
     def fs(self, database: str) -> Iterator[FileSystem]:

@@ -32,6 +32,7 @@ from measurefs.table.tags import parse_tag
 from measurefs.testing.crash_handles import TEMPORARY
 from tests.crash.journal import Beside, Contents, Shape
 from tests.crash.store import DAY, PERIOD, Opened, Store, merge_by_itself
+from tests.database.helpers import rows_of
 from tests.table.tables import contents_of
 
 TTL = DAY
@@ -145,7 +146,7 @@ def _contents_of(measure: Measure) -> dict[str, Contents]:
     for path, snapshot in measure.snapshots().items():
         with snapshot:
             found[path] = contents_of(measure._fs, snapshot)
-    rows = measure.query().to_arrow().to_pylist()
+    rows = rows_of(measure)
     since = expired_before(measure.schema, measure._runtime.now())
     _compare(rows, found, since)
     for row in rows:
@@ -155,7 +156,7 @@ def _contents_of(measure: Measure) -> dict[str, Contents]:
 
 
 def _compare(rows: list[dict[str, Any]], found: Mapping[str, Contents], since: int) -> None:
-    queried = {(row["id"], int(row["time"].value)): row["value"] for row in rows}
+    queried = {(row["id"], row["time"]): row["value"] for row in rows}
     together = {key: value for each in found.values() for key, value in each.items() if key[1] >= since}
     assert queried == together, "a query gives something else than the tables hold"
 
@@ -168,10 +169,10 @@ def _kept(measure: Measure, name: str) -> dict[str, Contents] | None:
     """What a query as of a tag finds, by table; None if it is damaged."""
     record = read_tag(measure._fs, "m", name)
     try:
-        rows = measure.query(as_of=name).to_arrow().to_pylist()
+        rows = rows_of(measure, as_of=name)
     except CorruptionError:
         return None
-    found = _homes(measure, [(row["id"], int(row["time"].value), row["value"]) for row in rows])
+    found = _homes(measure, [(row["id"], row["time"], row["value"]) for row in rows])
     assert {path.removeprefix("m/") for path in found} <= record.tables.keys()
     return found
 

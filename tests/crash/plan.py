@@ -49,7 +49,7 @@ class Plan:
     pauses: int
 
 
-SHORT = Plan(("none", "killed", 1), 71, 1, ("none",), 41)
+SHORT = Plan(("none", "killed", 1), 109, 1, ("none",), 61)
 LONG = Plan(("none", "all", "killed", *range(1, 8)), 1, 6, ("none", "killed", 1), 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,9 +38,10 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(params=["in memory", "flushed", "half of each"])
-def measure(request: pytest.FixtureRequest, memory_store: Store) -> Iterator[Measure]:
-    with open_store(memory_store) as database:
+@pytest.fixture(scope="module", params=["in memory", "flushed", "half of each"])
+def measure(request: pytest.FixtureRequest) -> Iterator[Measure]:
+    """One for all tests, none of which changes it; and nothing flushes by itself what is to stay in memory."""
+    with open_store(Store(f"memory://{uuid.uuid4().hex}"), background=False) as database:
         measure = database.create_measure(
             "m",
             entity={"host": "string", "port": "int64"},

@@ -187,8 +187,9 @@ class TestFindRange:
         asked = list(windows(times))
         made = make_rows([1] * len(times), times, {"n": pa.array(times)})
         scans = [Scan(first, last + 1, ["n"]) for first, last in asked]
-        parts = [in_memory(made, block_rows)]
-        parts.append(on_disk(store_fs, made, [Column("n", ColumnType.INT64)], block_rows))
+        parts = [on_disk(store_fs, made, [Column("n", ColumnType.INT64)], block_rows)]
+        if isinstance(store_fs, MemoryFileSystem):
+            parts.append(in_memory(made, block_rows))  # the same whatever the store
         for part in parts:
             read(store_fs, part)  # so that all that follow take one step, together
             found = fetch(store_fs, together(*(part.read(scan) for scan in scans)))
