@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -132,7 +134,11 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_interrupted_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("measurefs.open", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    def interrupted(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(30)  # a signal comes when it comes
+
+    monkeypatch.setattr("measurefs.open", interrupted)
     with pytest.raises(SystemExit) as left:
         main(["inspect", "anywhere"])
     assert left.value.code == 130
