@@ -167,7 +167,7 @@ class LeaseLocks:
             return None
         here = LockHolder.here(token + 1).leaving(clean=False)
         fence = Generation(
-            *msgspec.structs.astuple(here), owner=secrets.token_hex(16), clean=False, breaking=True
+            **msgspec.structs.asdict(here), owner=secrets.token_hex(16), clean=False, breaking=True
         )
         self.fs.write(generation_path(path, token + 1), fence.encode(), exclusive=True)
         if self._highest(path) != token + 1:
