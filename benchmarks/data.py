@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,3 +36,14 @@ def batches(series: int, rows: int, batch_rows: int) -> Iterator[pa.Table]:
         }
         columns |= {name: pa.array(column[rows_of_batch].copy()) for name, column in values.items()}
         yield pa.table(columns)
+
+
+@contextlib.contextmanager
+def kept_in(folder: Path | None) -> Iterator[Path]:
+    """Give a folder for stores: the one to keep them in, or one that is removed in the end."""
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)

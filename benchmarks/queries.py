@@ -17,7 +17,6 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from answers import differs
+from data import kept_in
 from engines import ENGINES
 from fleet import Asked, Fleet
 from rich.console import Console
@@ -235,13 +235,8 @@ def main() -> None:
     if options.child:
         child()
         return
-    console = Console()
-    if options.store:
-        options.store.mkdir(exist_ok=True)
-        measure(options, options.store, console)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        measure(options, Path(folder), console)
+    with kept_in(options.store) as folder:
+        measure(options, folder, Console())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from data import START, STEP
+from data import START, STEP, kept_in
 from rich.console import Console
 from rich.table import Table
 
@@ -236,13 +236,8 @@ def main() -> None:
     if options.child:
         child(options.store, *options.child.split("/"))
         return
-    console = Console()
-    if options.store:
-        options.store.mkdir(exist_ok=True)
-        measure(options, options.store, console)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        measure(options, Path(folder), console)
+    with kept_in(options.store) as folder:
+        measure(options, folder, Console())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from measurefs.codec.sealed import seal, unseal
+from measurefs.codec.sealed import seal
 from measurefs.database.identity import BACKUP
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tags import TagRecord
@@ -20,7 +20,7 @@ from measurefs.fs.errors import NotExistError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
 from measurefs.fs.structs import decodable
-from measurefs.part.metadata import FORMAT_VERSION, Header, check_format
+from measurefs.part.metadata import FORMAT_VERSION, unseal_document
 from measurefs.query import check_names
 
 LOCK = join(BACKUP, "LOCK")
@@ -134,8 +134,7 @@ def read_record(fs: FileSystem) -> BackupRecord | None:
         data = fs.read(_RECORD)
     except NotExistError:
         return None
-    check_format(unseal(data, Header, _RECORD).format, _RECORD)
-    return unseal(data, BackupRecord, _RECORD)
+    return unseal_document(data, BackupRecord, _RECORD)
 
 
 def write_record(fs: FileSystem, record: BackupRecord) -> None:

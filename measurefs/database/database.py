@@ -28,14 +28,13 @@ from measurefs.fs.errors import (
     SchemaError,
 )
 from measurefs.fs.filesystem import FileSystem
-from measurefs.fs.listing import Listing
+from measurefs.fs.listing import Listing, list_dir
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.process import ProcessGuard
 from measurefs.fs.urls import open_url
 from measurefs.fs.wrappers import ReadOnlyFileSystem
 from measurefs.query import check_names
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions
-from measurefs.table.recovery import list_table
 from measurefs.table.repair import RepairReport
 from measurefs.table.verify import VerifyReport
 
@@ -154,7 +153,7 @@ class Database(StoreBackup):
     def _is_measure(self, entry: Any) -> bool:
         if not entry.is_dir or escape(unescape(entry.name)) != entry.name:
             return False
-        return any(below.name == SCHEMA for below in list_table(self.fs, entry.name))
+        return any(below.name == SCHEMA for below in list_dir(self.fs, entry.name))
 
     def measure(self, name: str) -> Measure:
         """Return a measure.

@@ -17,7 +17,7 @@ import pyarrow as pa
 from measurefs.codec.sealed import seal, unseal
 from measurefs.database import schema_chain
 from measurefs.database.identity import SCHEMA, Identity
-from measurefs.database.places import SHARD
+from measurefs.database.places import tables_in
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.segments import is_segment_name
 from measurefs.fs.errors import (
@@ -30,13 +30,13 @@ from measurefs.fs.errors import (
     NotExistError,
 )
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
+from measurefs.fs.listing import Listing, list_dir
 from measurefs.fs.paths import escape, join
 from measurefs.fs.structs import decodable
 from measurefs.part.metadata import FORMAT_VERSION, check_format
 from measurefs.table import TsTable
 from measurefs.table.epochs import MAX_TOKEN
-from measurefs.table.lock import LOCK
-from measurefs.table.recovery import list_table
+from measurefs.table.lock import LOCK, release
 
 DROPPED = ".dropped"
 
@@ -80,12 +80,7 @@ def _locked(fs: FileSystem, name: str) -> Iterator[LockFile]:
     try:
         yield lock
     finally:
-        _release(lock)
-
-
-def _release(lock: LockFile) -> None:
-    with contextlib.suppress(FileSystemError):  # the next to take it then waits, as after its holder's death
-        lock.close(clean=lock.clean)
+        release(lock, clean=lock.clean)
 
 
 # Creating.
@@ -130,7 +125,7 @@ def create(fs: FileSystem, schema: MeasureSchema) -> None:
 
 def _check_dropped(fs: FileSystem, root: str, tombstone: Tombstone) -> None:
     """Raise if a directory without ``schema.json`` is of a measure that was created after the dropped one."""
-    entries = list_table(fs, root)
+    entries = list_dir(fs, root)
     revisions = [
         revision for entry in entries if (revision := schema_chain.revision_of(entry.name)) is not None
     ]
@@ -203,21 +198,13 @@ def _take_all(
         table.confirm()
         used.append(table.token)
     mine = {table.root for table in tables}
-    for path in _tables_in(fs, root):
+    for path in (join(root, below) for below in tables_in(Listing(fs, root))):
         if path not in mine:
             with contextlib.suppress(NotExistError):  # somebody is removing its segment
                 lock = fs.create_lock_file(join(path, LOCK))
-                locks.callback(_release, lock)
+                locks.callback(release, lock, clean=lock.clean)
                 used.append(base + lock.token)
     return max(used) + 1
-
-
-def _tables_in(fs: FileSystem, root: str) -> Iterator[str]:
-    for segment in list_table(fs, root):
-        if segment.is_dir and is_segment_name(segment.name):
-            for entry in list_table(fs, join(root, segment.name)):
-                if entry.is_dir and SHARD.fullmatch(entry.name):
-                    yield join(root, segment.name, entry.name)
 
 
 def until_dropped(

@@ -18,7 +18,8 @@ from measurefs.codec.sealed import seal
 from measurefs.database.backup_record import BackupRecord, MeasureRecord
 from measurefs.database.holding import Holding
 from measurefs.database.identity import SCHEMA
-from measurefs.database.mirror_parts import batches, in_parallel, schema_files, tables_in
+from measurefs.database.mirror_parts import batches, in_parallel, schema_files
+from measurefs.database.places import tables_in
 from measurefs.database.schema_chain import Revision, revision_of
 from measurefs.database.tags import TAGS, tag_names, tag_path
 from measurefs.fs.errors import (

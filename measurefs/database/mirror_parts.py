@@ -10,7 +10,8 @@ from measurefs.codec.sealed import seal
 from measurefs.database.backup_record import BackupRecord
 from measurefs.database.holding import Holding
 from measurefs.database.identity import SCHEMA
-from measurefs.database.places import SHARD
+from measurefs.database.outcomes import raise_first
+from measurefs.database.places import tables_in
 from measurefs.database.schema_chain import Revision, revision_of
 from measurefs.database.segments import is_segment_name
 from measurefs.database.tags import TAGS, tag_names, tag_path
@@ -84,15 +85,6 @@ def schema_files(holding: Holding) -> dict[str, bytes]:
     return newest if SCHEMA in newest else {**newest, SCHEMA: holding.first}
 
 
-def tables_in(listing: Listing) -> Iterator[str]:
-    """Yield the paths of a measure's tables, below it."""
-    for entry in listing.entries():
-        if entry.is_dir and is_segment_name(entry.name):
-            for below in listing.entries(entry.name):
-                if below.is_dir and SHARD.fullmatch(below.name):
-                    yield join(entry.name, below.name)
-
-
 def batches(items: Iterable[tuple[T, PartMetadata]]) -> Iterator[list[tuple[T, PartMetadata]]]:
     """Cut a list of tables with parts into pieces of some size, after each of which these parts are whole."""
     batch: list[tuple[T, PartMetadata]] = []
@@ -117,7 +109,5 @@ def in_parallel(runtime: Runtime, call: Callable[[Any], Any], items: Collection[
             return error
 
     outcomes = list(runtime.run_io(attempt, list(items)))
-    for outcome in outcomes:
-        if isinstance(outcome, MeasureFSError | GoneError):
-            raise outcome
+    raise_first(outcomes)
     return outcomes

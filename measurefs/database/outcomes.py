@@ -36,5 +36,5 @@ def caught(call: Callable[[], None]) -> MeasureFSError | None:
 def raise_first(outcomes: Iterable[object]) -> None:
     """Raise the first of the outcomes that is an error."""
     for outcome in outcomes:
-        if isinstance(outcome, MeasureFSError):
+        if isinstance(outcome, Exception):
             raise outcome

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
 
 from measurefs.database.batch import Place
 from measurefs.database.intervals import Interval
 from measurefs.database.schema import MeasureSchema
-from measurefs.database.segments import Division, Segment, named_segment, segment_name
+from measurefs.database.segments import Division, Segment, is_segment_name, named_segment, segment_name
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.listing import Listing
@@ -17,6 +18,15 @@ from measurefs.query import MAX_TIME, MIN_TIME
 from measurefs.table import Runtime
 
 SHARD = re.compile(r"shard-(0|[1-9][0-9]*)")
+
+
+def tables_in(listing: Listing) -> Iterator[str]:
+    """Yield the paths of a measure's tables, below it, whatever its schema says of segments."""
+    for entry in listing.entries():
+        if entry.is_dir and is_segment_name(entry.name):
+            for below in listing.entries(entry.name):
+                if below.is_dir and SHARD.fullmatch(below.name):
+                    yield join(entry.name, below.name)
 
 
 class Places:

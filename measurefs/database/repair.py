@@ -24,12 +24,13 @@ from measurefs.database.verify import (
 )
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import basename
 from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.verify import Damage
 from measurefs.table import Runtime, TableOptions
 from measurefs.table.epochs import snapshot_epoch
-from measurefs.table.recovery import list_table, read_snapshot
+from measurefs.table.recovery import read_snapshot
 from measurefs.table.repair import Action, RepairReport, repair_table
 from measurefs.table.verify import CORRUPT, VerifyReport
 
@@ -178,7 +179,7 @@ def _known_of(fs: FileSystem, tables: Sequence[TablePlace]) -> str:
 
 def _parts_of(fs: FileSystem, path: str) -> list[PartMetadata]:
     """Return the parts of the newest snapshot of a table that can be read."""
-    epochs = [epoch for entry in list_table(fs, path) if (epoch := snapshot_epoch(entry.name)) is not None]
+    epochs = [epoch for entry in list_dir(fs, path) if (epoch := snapshot_epoch(entry.name)) is not None]
     for epoch in sorted(epochs, reverse=True):
         with contextlib.suppress(CorruptionError, FileSystemError):
             return read_snapshot(fs, path, epoch).parts

@@ -28,14 +28,14 @@ from measurefs.database.schema_chain import change
 from measurefs.database.segments import Segment
 from measurefs.database.tables import Tables
 from measurefs.fs.errors import ClosedError, FileSystemError, LockError, NotExistError
-from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.fs.process import ProcessGuard
 from measurefs.query import MAX_TIME, MIN_TIME
 from measurefs.table import Runtime, TableOptions, TsTable
 from measurefs.table.attempts import Attempts
-from measurefs.table.lock import LOCK
-from measurefs.table.recovery import list_table
+from measurefs.table.lock import LOCK, release
 from measurefs.table.tags import tags_in
 
 _IDLE = 3600.0
@@ -271,13 +271,13 @@ class Retention:
                 mine.confirm()
             else:
                 lock = self._fs.create_lock_file(join(self._tables.path(place), LOCK))
-                locks.callback(_release, lock)
+                locks.callback(release, lock, clean=lock.clean)
         except (LockError, NotExistError, ClosedError):
             return False
         return True
 
     def _is_tagged(self, place: Place) -> bool:
-        return bool(tags_in(entry.name for entry in list_table(self._fs, self._tables.path(place))))
+        return bool(tags_in(entry.name for entry in list_dir(self._fs, self._tables.path(place))))
 
     # Removing.
 
@@ -344,9 +344,3 @@ class Retention:
         self._take_over()
         for doomed in self._doomed.values():
             doomed.let_go()
-
-
-def _release(lock: LockFile) -> None:
-    """Release a lock under which nothing was written."""
-    with contextlib.suppress(FileSystemError):  # the next to take it then waits, as after its holder's death
-        lock.close(clean=lock.clean)

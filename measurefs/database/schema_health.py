@@ -14,9 +14,9 @@ from measurefs.database.schema import MeasureSchema
 from measurefs.database.schema_chain import Revision, newest, read_revision, revision_of
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError, SchemaError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import escape, join
 from measurefs.part.verify import Damage
-from measurefs.table.recovery import list_table
 from measurefs.table.repair import Action, RepairReport
 from measurefs.table.verify import CORRUPT, VerifyReport
 
@@ -82,7 +82,7 @@ def _superseded(
 ) -> Iterator[tuple[Revision, Damage | None]]:
     if schema is None:
         return
-    for entry in list_table(fs, root):
+    for entry in list_dir(fs, root):
         revision = revision_of(entry.name)
         if revision is None or entry.is_dir or revision >= Revision.of(schema):
             continue

@@ -11,9 +11,9 @@ from measurefs.database.schema import MeasureSchema
 from measurefs.database.tags import TAGS, TagRecord, is_tag_file, read_tag, rebuilt_tag, tag_names, tag_path
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.part.verify import Damage
-from measurefs.table.recovery import list_table
 from measurefs.table.repair import Action, RepairReport
 from measurefs.table.tagging import list_tags
 from measurefs.table.tags import TagName
@@ -22,7 +22,7 @@ from measurefs.table.verify import CORRUPT, VerifyReport
 
 def verify_tags(fs: FileSystem, root: str) -> VerifyReport:
     """Check the files of the tags of the measure in a directory."""
-    entries = [entry.name for entry in list_table(fs, join(root, TAGS))]
+    entries = [entry.name for entry in list_dir(fs, join(root, TAGS))]
     aside = [name for name in entries if name.endswith(CORRUPT)]
     tags = [name for name in entries if is_tag_file(name)]
     return VerifyReport(

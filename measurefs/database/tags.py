@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from measurefs.codec.sealed import seal, unseal
+from measurefs.codec.sealed import seal
 from measurefs.database.batch import Place
 from measurefs.database.outcomes import caught, raise_first
 from measurefs.database.retention import expired_before
@@ -32,13 +32,13 @@ from measurefs.fs.errors import (
     NotExistError,
 )
 from measurefs.fs.filesystem import DirEntry, FileSystem, make_durable_dir
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.structs import decodable
-from measurefs.part.metadata import FORMAT_VERSION, Header, check_format
+from measurefs.part.metadata import FORMAT_VERSION, unseal_document
 from measurefs.query import check_names
 from measurefs.table import Runtime, TsTable
 from measurefs.table.history import Moment, look_back
-from measurefs.table.recovery import list_table
 from measurefs.table.tagging import Tagger, list_tags, remove_tags
 from measurefs.table.tags import check_free, check_tag
 
@@ -80,7 +80,7 @@ class TagRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def tag_names(fs: FileSystem, root: str) -> list[str]:
     """Return the names of the tags of the measure in a directory, sorted."""
-    return _names_of(list_table(fs, join(root, TAGS)))
+    return _names_of(list_dir(fs, join(root, TAGS)))
 
 
 def _names_of(entries: Iterable[DirEntry]) -> list[str]:
@@ -112,9 +112,7 @@ def read_tag(fs: FileSystem, root: str, name: str) -> TagRecord:
         A newer release wrote it.
     """
     path = tag_path(root, name)
-    data = fs.read(path)
-    check_format(unseal(data, Header, path).format, path)
-    record = unseal(data, TagRecord, path)
+    record = unseal_document(fs.read(path), TagRecord, path)
     if record.tag != name:
         raise CorruptionError(path, f"it is of tag {record.tag!r}; was it renamed or copied?")
     return record
@@ -124,10 +122,10 @@ def rebuilt_tag(fs: FileSystem, root: str, name: str, schema: MeasureSchema) -> 
     """Return what a tag's file should say, from the tags of the tables."""
     tables: dict[str, int] = {}
     times = [0]
-    for segment in list_table(fs, root):
+    for segment in list_dir(fs, root):
         if not (segment.is_dir and is_segment_name(segment.name)):
             continue
-        for shard in list_table(fs, join(root, segment.name)):
+        for shard in list_dir(fs, join(root, segment.name)):
             path = join(root, segment.name, shard.name)
             for tag in list_tags(fs, path) if shard.is_dir else ():
                 if tag.tag == name:
@@ -234,11 +232,11 @@ class Tags:
             yield epochs
 
     def _hold(self, held: contextlib.ExitStack) -> dict[str, int]:
-        generation, tables = self._tables.generation, self._tables.writers()
+        generation, writers = self._tables.generation, self._tables.writers()
+        found = {self._tables.place(table.root.removeprefix(f"{self._root}/")): table for table in writers}
         # In the order in which tags are made, or the two would wait for each other.
-        tables.sort(key=lambda table: self._tables.place(table.root.removeprefix(f"{self._root}/")))
-        places = [self._tables.place(table.root.removeprefix(f"{self._root}/")) for table in tables]
-        held.enter_context(self._tables.lent(places))  # it may take longer than they may be idle
+        tables = [found[place] for place in sorted(found)]
+        held.enter_context(self._tables.lent(sorted(found)))  # it may take longer than they may be idle
         try:
             self._tables.flush({table: table.epoch for table in tables})
             epochs, _ = self._settle(tables, [table.tagger for table in tables], generation, held)

@@ -38,7 +38,6 @@ from measurefs.database.rewriting import Progress
 from measurefs.fs.errors import (
     CorruptionError,
     ExistError,
-    FileSystemError,
     NotExistError,
     ReadError,
     UnsupportedStoreError,
@@ -47,6 +46,7 @@ from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import unescape
 from measurefs.part.copying import GoneError
+from measurefs.table.lock import release
 
 _ATTEMPTS = 10
 _OURS = {BACKUP, "_probe", "_doctor"}
@@ -175,10 +175,7 @@ def _locked(fs: FileSystem) -> Iterator[LockFile]:
     try:
         yield lock
     finally:
-        with contextlib.suppress(
-            FileSystemError
-        ):  # the next to take it then waits, as after its holder's death
-            lock.close()
+        release(lock, clean=True)
 
 
 def _check(source: Source, target: Target) -> BackupRecord | None:

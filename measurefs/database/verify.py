@@ -19,6 +19,7 @@ from measurefs.database.tag_health import verify_tags
 from measurefs.database.tags import TAGS
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import escape, join, unescape
 from measurefs.fs.urls import open_url
 from measurefs.part.metadata import PartMetadata
@@ -27,7 +28,6 @@ from measurefs.part.tasks import Mapper
 from measurefs.part.verify import Damage, part_damage
 from measurefs.query import check_names
 from measurefs.table import Runtime, TableOptions
-from measurefs.table.recovery import list_table
 from measurefs.table.tags import tags_in
 from measurefs.table.verify import CORRUPT, TableState, VerifyReport, examine, report_on
 
@@ -101,7 +101,7 @@ def opened(url: str | FileSystem, storage_options: Mapping[str, Any] | None) -> 
     """Give the file system of a store, whatever state that is in; raises `NotExistError` if there is none."""
     fs = url if isinstance(url, FileSystem) else open_url(str(url), **dict(storage_options or {}))
     try:
-        if not any(entry.name == IDENTITY for entry in list_table(fs, "")) and not measure_roots(fs):
+        if not any(entry.name == IDENTITY for entry in list_dir(fs, "")) and not measure_roots(fs):
             raise NotExistError("open", str(url), "there is no measurefs store")
         yield fs
     finally:
@@ -145,7 +145,7 @@ def verify_measure(fs: FileSystem, root: str, checker: Checker) -> VerifyReport:
     for found in checker.run(check, list(tables_of(fs, root, schema))):
         report.add(found)
     report.add(verify_tags(fs, root))
-    names = {entry.name for entry in list_table(fs, root)} - {TAGS}
+    names = {entry.name for entry in list_dir(fs, root)} - {TAGS}
     others = {name for name in names if not _is_segment(name, schema) and revision_of(name) is None}
     _count_others(report, others)
     return report
@@ -163,9 +163,9 @@ def _count_others(report: VerifyReport, names: set[str]) -> None:
 def measure_roots(fs: FileSystem) -> list[str]:
     """Return the directories of measures, also of such whose ``schema.json`` is gone without their being dropped."""
     found = []
-    for entry in list_table(fs, ""):
+    for entry in list_dir(fs, ""):
         if entry.is_dir and escape(unescape(entry.name)) == entry.name:
-            below = list_table(fs, entry.name)
+            below = list_dir(fs, entry.name)
             there = any(one.name == SCHEMA for one in below)
             rows = any(one.is_dir and is_segment_name(one.name) for one in below)
             if there or (rows and not is_leftover(fs, entry.name)):
@@ -184,12 +184,12 @@ def chosen_roots(fs: FileSystem, measure: str | None) -> list[str]:
 
 def tables_of(fs: FileSystem, root: str, schema: MeasureSchema | None) -> Iterator[TablePlace]:
     """Yield a measure's tables, without those that were dropped and whose files are being removed."""
-    for entry in list_table(fs, root):
+    for entry in list_dir(fs, root):
         if not entry.is_dir or not _is_segment(entry.name, schema):
             continue
         segment = None if schema is None else _segment_of(entry.name, schema)
         path = join(root, entry.name)
-        for below in list_table(fs, path):
+        for below in list_dir(fs, path):
             match = SHARD.fullmatch(below.name) if below.is_dir else None
             if match and not _is_going(fs, join(path, below.name), segment, schema):
                 yield TablePlace(join(path, below.name), segment, int(match.group(1)))
@@ -207,7 +207,7 @@ def _is_going(fs: FileSystem, path: str, segment: Segment | None, schema: Measur
     """Whether a table was dropped, and no tag keeps it."""
     if schema is None or segment is None or schema.dropped_before is None:
         return False
-    return segment.end <= schema.dropped_before and not tags_in(e.name for e in list_table(fs, path))
+    return segment.end <= schema.dropped_before and not tags_in(e.name for e in list_dir(fs, path))
 
 
 # What can be wrong with it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 LARGEST = 1 << 20
@@ -53,9 +53,6 @@ class Extents:
 
     def __len__(self) -> int:
         return len(self._sorted)
-
-    def __iter__(self) -> Iterator[Extent]:
-        return iter(self._sorted)
 
     def add(self, extent: Extent) -> None:
         """Take in one more."""
@@ -124,9 +121,6 @@ class Pieces:
     def __init__(self) -> None:
         self._extents = Extents()
         self._data: dict[Extent, memoryview] = {}
-
-    def __contains__(self, extent: Extent) -> bool:
-        return extent in self._data
 
     def add(self, extent: Extent, data: bytes | memoryview) -> None:
         """Take in an extent's bytes."""

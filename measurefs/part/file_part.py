@@ -13,7 +13,6 @@ import pyarrow as pa
 from measurefs.codec import columns as codec
 from measurefs.codec.checksum import verify, verify32
 from measurefs.codec.columns import Chunk
-from measurefs.codec.sealed import unseal
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem
@@ -32,10 +31,9 @@ from measurefs.part.metadata import (
     SUMMARY,
     TIMESTAMPS,
     Column,
-    Header,
     PartMetadata,
     StoredColumn,
-    check_format,
+    unseal_document,
 )
 from measurefs.part.part import ChunkStatistics, Extent, Known, Loading, Part, Scan
 from measurefs.part.rows import Rows
@@ -366,8 +364,7 @@ def read_metadata(fs: FileSystem, path: str) -> PartMetadata:
     if not compact:
         path = join(path, METADATA)
     data = _read_trailer(fs, path) if compact else fs.read(path)
-    check_format(unseal(data, Header, path).format, path)
-    return unseal(data, PartMetadata, path)
+    return unseal_document(data, PartMetadata, path)
 
 
 def _read_trailer(fs: FileSystem, path: str) -> bytes:

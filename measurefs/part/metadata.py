@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import pyarrow as pa
 
+from measurefs.codec.sealed import unseal
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError, UnsupportedStoreError
 from measurefs.fs.paths import escape
@@ -151,6 +152,15 @@ class Header(msgspec.Struct):
     """What any release can read of a document: which format it has."""
 
     format: int
+
+
+T = TypeVar("T")
+
+
+def unseal_document(data: bytes, kind: type[T], path: str) -> T:
+    """Return a sealed document that says its format; raises as `check_format` and `unseal` do."""
+    check_format(unseal(data, Header, path).format, path)
+    return unseal(data, kind, path)
 
 
 def check_format(version: int, path: str) -> None:

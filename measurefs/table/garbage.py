@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
-from measurefs.table.recovery import list_table, read_snapshot
+from measurefs.table.recovery import read_snapshot
 from measurefs.table.tags import tagged_epochs
 
 
@@ -148,7 +149,7 @@ class GarbageCleaner:
 
     def _clean(self, committed: int, in_use: Callable[[], set[int]], now: float) -> list[str]:
         self._lock.check()
-        entries = list_table(self._fs, self._root)
+        entries = list_dir(self._fs, self._root)
         epochs = {epoch for entry in entries if (epoch := snapshot_epoch(entry.name)) is not None}
         below = {epoch for epoch in epochs if self._floor and token_of(epoch) <= self._floor}
         tagged = tagged_epochs(entry.name for entry in entries) | set(self._held)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
-from measurefs.fs.errors import LockError
+from measurefs.fs.errors import FileSystemError, LockError
 from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.table.epochs import MAX_TOKEN, token_of
 
 LOCK = "LOCK"
 _RELOCKS = 10_000
+
+
+def release(lock: LockFile, *, clean: bool) -> None:
+    """Let go of a lock; where that cannot be told, the next to take it waits, as after its holder's death."""
+    with contextlib.suppress(FileSystemError):
+        lock.close(clean=clean)
 
 
 class _RaisedLock(LockFile):

@@ -128,7 +128,7 @@ def _check_covers(record: SnapshotRecord, parts: Iterable[int], damage: Corrupti
         ) from damage
 
 
-def list_table(fs: FileSystem, root: str, floor: int = 0) -> list[DirEntry]:
+def list_table(fs: FileSystem, root: str, floor: int) -> list[DirEntry]:
     """List a table's directory, without what was published under tokens up to the floor; a missing one is empty."""
     return _above(list_dir(fs, root), floor)
 

@@ -14,13 +14,13 @@ import msgspec
 
 from measurefs.fs.errors import NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
 from measurefs.part.series import Hash, xxh3
 from measurefs.part.verify import Damage, PartCheck, mend_part
 from measurefs.table.epochs import first_epoch, part_id, snapshot_name
 from measurefs.table.lock import take_lock
-from measurefs.table.recovery import list_table
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import parse_tag, tags_in
 from measurefs.table.verify import CORRUPT, TableState, VerifyReport, examine, report_on
@@ -177,7 +177,7 @@ def _locked(fs: FileSystem, root: str, floor: int, base: int) -> Iterator[LockFi
     """Hold the writer's lock."""
 
     def newest() -> int:
-        return max((part_id(e.name.removesuffix(".snp")) or 0 for e in list_table(fs, root)), default=0)
+        return max((part_id(e.name.removesuffix(".snp")) or 0 for e in list_dir(fs, root)), default=0)
 
     lock = take_lock(fs, root, newest, floor, base)
     try:

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 
 from measurefs.fs.errors import NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
+from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.table.flusher import Flusher
 from measurefs.table.garbage import GarbageCleaner
 from measurefs.table.introducer import Introducer
-from measurefs.table.recovery import list_table
 from measurefs.table.snapshot import Snapshot
 from measurefs.table.tags import TagName, check_free, check_tag, tags_in
 
 
 def list_tags(fs: FileSystem, root: str) -> list[TagName]:
     """Return the tags of the table in a directory, by epoch."""
-    return tags_in(entry.name for entry in list_table(fs, root))
+    return tags_in(entry.name for entry in list_dir(fs, root))
 
 
 def add_tag(fs: FileSystem, root: str, tag: TagName) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import measurefs
@@ -573,6 +573,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
+@example([("read", 0, [(PART, 0, 1)]), ("cut", 0, 0), ("cut", 0, 0)], 30_000)
 @given(STEPS, st.sampled_from([30_000, 100_000, MIB]))
 def test_reads_give_what_the_store_has(steps: list[tuple[str, int, object]], limit: int) -> None:
     setting = Setting()
@@ -600,7 +601,7 @@ def harm(setting: Setting, kind: str, which: int, what: int) -> None:
         return
     path = entries[which % len(entries)]
     content = setting.cache.read(path)
-    if kind == "delete":
+    if kind == "delete" or not content:  # cut to nothing before
         setting.cache.delete_file(path)
     elif kind == "damage":
         at = what % len(content)

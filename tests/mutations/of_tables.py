@@ -396,8 +396,8 @@ _GARBAGE = (
         "collect-in-use-asked-too-early",
         "What is in use is asked after the listing, so that it knows every part that the listing can show.",
         GARBAGE,
-        "        entries = list_table(self._fs, self._root)\n",
-        "        busy = in_use()\n        in_use = lambda: busy\n        entries = list_table(self._fs, self._root)\n",
+        "        entries = list_dir(self._fs, self._root)\n",
+        "        busy = in_use()\n        in_use = lambda: busy\n        entries = list_dir(self._fs, self._root)\n",
         f"{COLLECTING}::test_a_part_begun_while_the_collector_lists_is_not_garbage",
     ),
     Mutation(

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import measurefs.fs.holder
-from measurefs import FencedError, LockError
+from measurefs import LockError
 from measurefs.fs import walk
 from tests.conftest import Store
 from tests.processes.children import Child, Place
 from tests.processes.ingest import columns, open_measure
-from tests.processes.test_paused import OPTIONS, rows
+from tests.processes.test_paused import OPTIONS, acknowledge, rows
 
 DAY = 86_400.0
 LEASE = 1.5
@@ -39,13 +39,7 @@ def write_when_told(pipe: Connection, seconds: float, place: Place) -> None:
     measurefs.fs.holder.datetime = clock
     _, measure = open_measure(place, OPTIONS)
     while True:
-        number = pipe.recv()
-        try:
-            measure.write(columns({(1, number): number}, None), durable=True)
-        except FencedError as error:
-            pipe.send(str(error))
-            os._exit(0)  # as a machine does that is reset: nothing is closed in good order
-        pipe.send(number)
+        acknowledge(pipe, measure, pipe.recv())
 
 
 def told_to(child: Child, number: int) -> Any:

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 import measurefs
-from measurefs import FencedError, LockError, TableOptions
+from measurefs import FencedError, LockError, Measure, TableOptions
 from tests.conftest import Store
 from tests.processes.children import Child, Place
 from tests.processes.ingest import columns, open_measure
@@ -23,13 +23,18 @@ def write_until_fenced(pipe: Connection, place: Place) -> None:
     _, measure = open_measure(place, OPTIONS)
     number = 0
     while True:
-        try:
-            measure.write(columns({(1, number): number}, None), durable=True)
-        except FencedError as error:
-            pipe.send(str(error))
-            os._exit(0)  # as a machine does that is reset: nothing is closed in good order
-        pipe.send(number)
+        acknowledge(pipe, measure, number)
         number += 1
+
+
+def acknowledge(pipe: Connection, measure: Measure, number: int) -> None:
+    """Write a durable row and say its number; say why not and end, if fenced."""
+    try:
+        measure.write(columns({(1, number): number}, None), durable=True)
+    except FencedError as error:
+        pipe.send(str(error))
+        os._exit(0)  # as a machine does that is reset: nothing is closed in good order
+    pipe.send(number)
 
 
 def rows(place: Place) -> set[int]:
