@@ -28,9 +28,11 @@ _MAX_DECIMALS = 6
 _SAMPLE = 2048
 _FEW = 64
 _WIDTHS: tuple[np.dtype[Any], ...] = (np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8"))
-_INTEGER_LIMITS = ((_WIDTHS[0], 2.0**15), (_WIDTHS[1], 2.0**31))
+_INTEGER_LIMITS = ((_WIDTHS[0], 2**15), (_WIDTHS[1], 2**31))
+_TOO_LARGE = 2.0**63
 _FLOAT_WIDTH = 3
 _HEADER = struct.Struct("<BBB")
+_TWO_FLOATS, _TWO_INTEGERS = struct.Struct("<dd"), struct.Struct("<qq")
 _CONSTANT_BYTE = bytes((_CONSTANT,))
 
 
@@ -94,7 +96,7 @@ def choose(values: Numbers, level: int) -> NumberEncoding:
     decimals = _count_decimals(sample)
     if decimals is None:
         return NumberEncoding(default_encoding(level).integers, floats)
-    scaled = _scale(sample.view(np.float64), decimals)
+    scaled = _scale(sample.view(np.float64), decimals, *_ends(sample.view(np.float64)))
     assert scaled is not None
     return NumberEncoding(_smallest(scaled, _integer_configs(scaled, level)), floats, decimals)
 
@@ -113,22 +115,26 @@ def encode(values: Numbers, encoding: NumberEncoding) -> Encoded:
     if bits[0] == bits[-1] and (bits == bits[0]).all():
         return Encoded(bytes((_CONSTANT,)) + bits[:1].tobytes(), int(bits[0]), int(bits[0]))
     if values.dtype == np.int64:
-        low, high = int(bits.min()), int(bits.max())
-        narrow = bits.astype(_narrowest(low, high), copy=False)
-        return Encoded(_pack(narrow, encoding.integers, _NO_DECIMALS), low, high)
+        least, most = int(np.minimum.reduce(bits)), int(np.maximum.reduce(bits))
+        narrow = bits.astype(_narrowest(least, most), copy=False)
+        return Encoded(_pack(narrow, encoding.integers, _NO_DECIMALS), least, most)
     floats = values.view(np.float64)
-    if encoding.decimals is not None:
-        scaled = _scale(floats, encoding.decimals)
-        if scaled is not None:
-            ends = np.array((scaled.min(), scaled.max())) / 10.0**encoding.decimals
-            return Encoded(_pack(scaled, encoding.integers, encoding.decimals), *_bits(ends))
-    ends = np.array((np.fmin.reduce(floats), np.fmax.reduce(floats)))
-    return Encoded(_pack(floats, encoding.floats, _NO_DECIMALS), *_bits(ends))
+    low, high = _ends(floats)
+    if encoding.decimals is not None and (scaled := _scale(floats, encoding.decimals, low, high)) is not None:
+        return Encoded(_pack(scaled, encoding.integers, encoding.decimals), *_bits(low, high))
+    if math.isnan(low):
+        low, high = np.fmin.reduce(floats), np.fmax.reduce(floats)
+    return Encoded(_pack(floats, encoding.floats, _NO_DECIMALS), *_bits(low, high))
 
 
-def _bits(ends: npt.NDArray[np.float64]) -> tuple[int, int]:
-    low, high = ends.view(np.int64).tolist()
-    return low, high
+def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the least and the greatest value, NaN if there is any among them."""
+    return float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
+
+
+def _bits(low: float, high: float) -> tuple[int, int]:
+    first, second = _TWO_INTEGERS.unpack(_TWO_FLOATS.pack(low, high))
+    return first, second
 
 
 def decode_into(data: bytes, out: Numbers, path: str) -> None:
@@ -196,28 +202,38 @@ def _decompress(data: bytes, target: npt.NDArray[Any], path: str) -> None:
 
 def _pack(values: npt.NDArray[Any], config: ChunkConfig, decimals: int) -> bytes:
     header = _HEADER.pack(_PCO, _WIDTHS.index(values.dtype), decimals)
-    return header + bytes(standalone.simple_compress(values, config))
+    return b"".join((header, standalone.simple_compress(values, config)))
 
 
-def _narrowest(low: float, high: float) -> np.dtype[Any]:
+def _narrowest(low: int, high: int) -> np.dtype[Any]:
     """Return the narrowest stored type: pcodec is up to twice as fast on 32 bits as on 64."""
-    fitting = (width for width, limit in _INTEGER_LIMITS if -limit <= low and high < limit)
-    return next(fitting, _WIDTHS[2])
+    for width, limit in _INTEGER_LIMITS:
+        if -limit <= low and high < limit:
+            return width
+    return _WIDTHS[2]
 
 
-def _scale(values: npt.NDArray[np.float64], decimals: int) -> npt.NDArray[Any] | None:
-    """Return values times ``10**decimals`` as integers if dividing gives back every bit, else None."""
+def _scale(
+    values: npt.NDArray[np.float64], decimals: int, low: float, high: float
+) -> npt.NDArray[Any] | None:
+    """Return values times ``10**decimals`` as integers if dividing gives back every bit, else None.
+
+    Low and high are their `_ends`.
+    """
     power = 10.0**decimals
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled = np.rint(values * power)
-        integers = scaled.astype(_narrowest(scaled.min(), scaled.max()))
-    exact = np.array_equal((integers / power).view(np.int64), values.view(np.int64))
-    return integers if exact else None
+    if not (low * power >= -_TOO_LARGE and high * power < _TOO_LARGE):  # nor is there a NaN
+        return None
+    scaled = values * power
+    np.rint(scaled, out=scaled)
+    integers = scaled.astype(_narrowest(round(low * power), round(high * power)))
+    np.divide(integers, power, out=scaled)
+    return integers if (scaled.view(np.int64) == values.view(np.int64)).all() else None
 
 
 def _count_decimals(sample: Numbers) -> int | None:
     floats = sample.view(np.float64)
-    return next((d for d in range(_MAX_DECIMALS + 1) if _scale(floats, d) is not None), None)
+    ends = _ends(floats)
+    return next((d for d in range(_MAX_DECIMALS + 1) if _scale(floats, d, *ends) is not None), None)
 
 
 def _config(level: int, mode: ModeSpec, delta: DeltaSpec) -> ChunkConfig:

@@ -268,8 +268,10 @@ class Tables(Places):
         return routed
 
     def _each(self, call: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Make a call for each item, several at a time."""
-        return list(self._runtime.run_io(call, list(items)))
+        """Make a call for each item, several at a time; for one alone a thread would cost more than it saves."""
+        found = list(items)
+        run = self._runtime.run_io if len(found) > 1 else map
+        return list(run(call, found))
 
     def _open(self, place: Place, *, read_only: bool = True, listed: list[DirEntry] | None = None) -> TsTable:
         predecessor = self._tables.get(place) or self._closed_tables.pop(place, None)

@@ -163,6 +163,13 @@ class Cache:
             self._held.move_to_end(key)
             return found[0]
 
+    def pop(self, key: Hashable) -> Any:
+        """Return what is kept under a key, None if nothing is, and keep it no more."""
+        with self._lock:
+            value, nbytes = self._held.pop(key, (None, 0))
+            self.nbytes -= nbytes
+            return value
+
     def keep(self, key: Hashable, value: Any, nbytes: int) -> None:
         """Keep a value, or take note that it has grown."""
         with self._lock:

@@ -20,9 +20,8 @@ Hash = Callable[[bytes], int]
 Codes = npt.NDArray[np.int32]
 
 
-def xxh3(key: bytes) -> int:
-    """Hash an entity's key: 64-bit xxh3."""
-    return int(xxhash.xxh3_64_intdigest(key))
+xxh3: Hash = xxhash.xxh3_64_intdigest
+"""From an entity's key to its id, unless a table is told otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +44,9 @@ class SeriesTable:
 
     def take(self, positions: npt.NDArray[np.integer]) -> SeriesTable:
         """Return the series at these (increasing) positions."""
+        if len(positions) == 1:
+            (place,) = positions.tolist()
+            return SeriesTable(self.ids[place : place + 1], self.entities.slice(place, 1))
         return SeriesTable(self.ids[positions], self.entities.take(pa.array(positions)))
 
     def equals(self, other: SeriesTable) -> bool:
@@ -222,7 +224,7 @@ def _keys_ordered(
 
 def narrowed(series: SeriesTable, codes: Codes) -> tuple[SeriesTable, Codes]:
     """Leave out the series that do not occur where most do not: what follows then costs by the few."""
-    used = np.unique(codes)
+    used = codes if len(codes) == 1 else np.unique(codes)
     if 2 * len(used) > len(series):
         return series, codes
-    return series.take(used), np.searchsorted(used, codes).astype(np.int32)
+    return series.take(used), used.searchsorted(codes).astype(np.int32)

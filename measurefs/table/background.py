@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from typing import Protocol
 
 from measurefs.fs.process import ProcessGuard
@@ -36,9 +38,9 @@ class Background:
             self._quick.remove(work)
             self._slow.remove(work)
 
-    def wake(self, *, slow: bool = False) -> None:
-        """Let the thread look for work now."""
-        self._loop(slow).wake()
+    def wake(self, *, slow: bool = False, within: float = 0.0) -> None:
+        """Let the thread look for work, in so many seconds at the latest."""
+        self._loop(slow).wake(within)
 
     def close(self) -> None:
         """Stop the threads after the steps under way."""
@@ -55,6 +57,7 @@ class _Loop:
         self._works: list[Steppable] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._until = math.inf  # when it will be awake by itself; while it is, it knows no such time
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -71,8 +74,9 @@ class _Loop:
             if work in self._works:
                 self._works.remove(work)
 
-    def wake(self) -> None:
-        self._wake.set()
+    def wake(self, within: float) -> None:
+        if time.monotonic() + within < self._until:
+            self._wake.set()
 
     def close(self) -> None:
         self._closed = True
@@ -82,10 +86,12 @@ class _Loop:
 
     def _run(self) -> None:
         while True:
+            self._until = math.inf
             self._wake.clear()
             if self._closed:  # looked at after clearing, or the wake-up of `close` could be lost
                 return
             with self._lock:
                 works = list(self._works)
             pause = min((work.step() for work in works), default=60.0)
+            self._until = time.monotonic() + pause
             self._wake.wait(max(pause, 0.0))

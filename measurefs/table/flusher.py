@@ -21,6 +21,7 @@ from measurefs.table.epochs import snapshot_name
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
+from measurefs.table.recent import RecentRows
 from measurefs.table.recovery import read_snapshot
 from measurefs.table.snapshot import Snapshot, SnapshotRecord
 
@@ -57,6 +58,8 @@ class Flusher:
         The last committed snapshot.
     outputs : Outputs
         Shared with the merger.
+    recent : RecentRows
+        For the merger.
 
     Attributes
     ----------
@@ -82,6 +85,7 @@ class Flusher:
         runtime: Runtime,
         committed: SnapshotRecord | None,
         outputs: Outputs,
+        recent: RecentRows,
     ) -> None:
         self.schema = schema
         self.committed = self.durable = committed.epoch if committed else 0
@@ -96,6 +100,7 @@ class Flusher:
         self._encodings = Encodings(options.part.level)
         self._flushing = threading.Lock()
         self._outputs = outputs
+        self._recent = recent
         self.flushed_bytes = 0
 
     def flush(self, epoch: int | None = None) -> None:
@@ -175,11 +180,12 @@ class Flusher:
         schema = self.schema
         types = {column.name: column.type.arrow for column in schema.columns}
         rows = merge_rows([part.held for part in memory], types)
+        slices = self._recent.keep(number, rows, sum(part.nbytes for part in memory))
         metadata = write_part(
             self._fs,
             self._root,
             number,
-            rows,
+            slices,
             schema.entity,
             schema.columns,
             self._options.part,

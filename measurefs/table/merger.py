@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from measurefs.fs.errors import ClosedError, CorruptionError, FencedError, SchemaError
@@ -17,7 +17,7 @@ from measurefs.part.file_part import FilePart
 from measurefs.part.index import PAGE_BLOCKS
 from measurefs.part.merge import Merge, all_columns, in_batches, row_bytes
 from measurefs.part.part import Scan
-from measurefs.part.rows import Rows
+from measurefs.part.rows import Rows, merge_rows
 from measurefs.part.writer import Encodings, PartWriter
 from measurefs.table.attempts import Attempts
 from measurefs.table.flusher import Flusher
@@ -25,6 +25,7 @@ from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
 from measurefs.table.policy import choose
+from measurefs.table.recent import RecentRows
 
 Progress = Callable[[int, int], None]
 """Told how many of how many rows are done."""
@@ -51,6 +52,8 @@ class Merger:
     introducer : Introducer
     outputs : Outputs
         Shared with the flusher.
+    recent : RecentRows
+        From the flusher.
 
     Attributes
     ----------
@@ -67,6 +70,7 @@ class Merger:
         options: TableOptions,
         runtime: Runtime,
         outputs: Outputs,
+        recent: RecentRows,
     ) -> None:
         self.merged_bytes = self.merges = 0
         self.attempts = Attempts(runtime)
@@ -77,6 +81,7 @@ class Merger:
         self._options = options
         self._runtime = runtime
         self._outputs = outputs
+        self._recent = recent
         self._policy = options.merge.settled(remote=fs.remote)
         self._encodings = Encodings(options.part.level)
         self._merging = threading.Lock()
@@ -230,7 +235,7 @@ class Merger:
         try:
             rows = 0
             begun = self._runtime.monotonic()
-            for batch in self._batches(self._reading(inputs), writer, inputs, types, without):
+            for batch in self._batches(writer, number, inputs, types, without):
                 self._check_not_cancelled()
                 if isinstance(batch, EncodedBlocks):
                     writer.append_encoded(batch)
@@ -263,6 +268,20 @@ class Merger:
         return ReadAhead(self._fs, inputs, ahead) if self._fs.remote else self._fs
 
     def _batches(
+        self,
+        writer: PartWriter,
+        number: int,
+        inputs: Sequence[FilePart],
+        types: Mapping[str, Any],
+        without: Scan | None,
+    ) -> Iterable[Rows | EncodedBlocks]:
+        recent = self._recent.take(inputs)
+        if recent is None or without is not None:
+            return self._read_batches(self._reading(inputs), writer, inputs, types, without)
+        size = sum(rows.nbytes for rows in recent)
+        return self._recent.keep(number, merge_rows(recent, types), size)
+
+    def _read_batches(
         self,
         fs: FileSystem,
         writer: PartWriter,

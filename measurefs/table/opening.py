@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.table.epochs import first_epoch
@@ -14,7 +15,7 @@ from measurefs.table.lock import take_lock
 from measurefs.table.merger import Merger
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
-from measurefs.table.recent import RecentFiles
+from measurefs.table.recent import RecentRows
 from measurefs.table.recovery import Recovered, recover, set_aside
 from measurefs.table.view import file_parts
 
@@ -86,9 +87,9 @@ def _begin(
         set_aside(fs, root, error)
     introducer = Introducer(record.epoch if record else 0, file_parts(root, recovered, runtime))
     introducer.advance(first_epoch(floor + lock.token))
-    outputs, files = Outputs(fs, root), RecentFiles(fs, runtime.cache)
-    flusher = Flusher(files, root, lock, introducer, schema, options, runtime, record, outputs)
-    merger = Merger(files, root, flusher, introducer, options, runtime, outputs)
+    outputs, recent = Outputs(fs, root), RecentRows(runtime.cache)
+    flusher = Flusher(fs, root, lock, introducer, schema, options, runtime, record, outputs, recent)
+    merger = Merger(past_cache(fs), root, flusher, introducer, options, runtime, outputs, recent)
     grace = options.grace(remote=fs.remote)
     cleaner = GarbageCleaner(fs, root, lock, options.keep_snapshots, grace, floor, unnamed_since)
     if record is None or recovered.damaged or not lock.clean:

@@ -287,7 +287,7 @@ class TsTable(TableView):
         committed = self._flusher.committed_parts if self._flusher else []
         begun = self._pending.update(self._introducer, committed)
         if begun and self._background is not None:  # it may be asleep until the next collection
-            self._background.wake()
+            self._background.wake(within=self.options.flush_interval)
 
     def flush(self, epoch: int | None = None) -> None:
         """Return once the rows taken up to the epoch (default: all so far) are durable.

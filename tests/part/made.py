@@ -136,7 +136,7 @@ def store(
     options = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes, summary_rows=64)
     ordered = sort_rows(rows)
     return write_part(
-        fs, root, number, ordered, entity_types(rows), columns, options, Encodings(options.level)
+        fs, root, number, [ordered], entity_types(rows), columns, options, Encodings(options.level)
     )
 
 

@@ -11,17 +11,20 @@ from measurefs import PartOptions
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.codec.types import ColumnType
 from measurefs.fs import ClosedError, CorruptionError, FencedError, FileSystemError, WriteError
+from measurefs.fs.wrappers import CountingFileSystem
 from measurefs.part.fetch import fetch
+from measurefs.part.held import Cache
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
-from measurefs.table import Background, TableSchema
+from measurefs.table import Background, Runtime, TableSchema
 from measurefs.table.verify import verify_table
 from measurefs.testing import Fault, FaultFileSystem, Stall
-from tests.part.made import COMPACT, EVER, WIDE, make_rows
+from tests.part.made import COMPACT, EVER, WIDE, keyed, make_rows
 from tests.table.damaging import data_path, flip
 from tests.table.tables import (
     BY_HAND,
     ROOT,
+    SCHEMA,
     SEVEN,
     batch,
     contents,
@@ -32,6 +35,7 @@ from tests.table.tables import (
     ones,
     open_table,
     parts_in,
+    read_snapshot,
     snapshots_in,
     stored,
     until,
@@ -104,6 +108,31 @@ class TestCompaction:
             assert contents(table) == before | {(1, 1): 72}
             table.compact()
             assert contents(table) == before | {(1, 1): 72}
+
+    @pytest.mark.parametrize(("cached", "read"), [(8 << 20, False), (0, True)])
+    def test_reads_nothing_back_that_was_just_written_unless_memory_is_short(self, cached, read):
+        fs = CountingFileSystem(MemoryFileSystem())
+        schema = TableSchema(SCHEMA.entity, [*SCHEMA.columns, Column("name", ColumnType.STRING)])
+        expected = {}
+        with open_table(fs, schema=schema, merge=BY_HAND, runtime=Runtime(cache=Cache(cached))) as table:
+            for number in range(12):
+                values, names = [number, None, number], [f"n{number}", "n", None]
+                columns = {"value": pa.array(values, pa.int64()), "name": pa.array(names)}
+                table.add(make_rows([1, 2, number], [1, number, 5], columns))
+                table.flush()
+                keys = [((1,), 1), ((2,), number), ((number,), 5)]
+                expected |= dict(zip(keys, zip(values, names, strict=True), strict=True))
+            fs.reset()
+            table.compact()
+            table.add(make_rows([7], [7], {"value": pa.array([7])}))
+            table.compact()  # what merging made is merged, too
+            expected[(7,), 7] = 7, None
+            assert (fs.calls["read_ranges"] > 0) == read
+            with table.pin() as snapshot:
+                rows = keyed(read_snapshot(fs, snapshot, ("value", "name")))
+            assert len(snapshot.parts) == 1
+        assert {key: (row["value"], row["name"]) for key, (_, row) in rows.items()} == expected
+        assert verify_table(fs, ROOT).ok
 
     def test_figures_tell_what_it_cost(self):
         fs = MemoryFileSystem()
