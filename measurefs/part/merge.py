@@ -48,6 +48,8 @@ class Merge:
         Whether primary blocks of a part may go over as they are.
     least_rows : int
         Smaller primary blocks do not.
+    held : mapping of int to sequence of Rows
+        All rows of parts, by their ids, that need not be read, in order.
     """
 
     fs: FileSystem
@@ -56,6 +58,7 @@ class Merge:
     without: Scan | None = None
     copied: Callable[[FilePart], bool] = lambda _: False
     least_rows: int = 1
+    held: Mapping[int, Sequence[Rows]] = dataclasses.field(default_factory=dict)
 
     def run(self, parts: Sequence[FilePart]) -> Iterator[Rows | EncodedBlocks]:
         """Yield the rows of parts, merged: in order of (series, time), superseded ones left out.
@@ -124,9 +127,10 @@ class _Input:
     """
 
     def __init__(self, merge: Merge, part: FilePart, memory: int) -> None:
-        self.rows: Rows | None = None
+        held = merge.held.get(part.id)
+        self.rows = concat_rows(held, merge.types) if held else None
         self.window: Selection | None = None
-        self.more = True
+        self.more = not held
         self._to: list[Codes] = []
         self._begins: list[Key] = []
         self._ends: list[Key] = []

@@ -17,7 +17,7 @@ from measurefs.part.file_part import FilePart
 from measurefs.part.index import PAGE_BLOCKS
 from measurefs.part.merge import Merge, all_columns, in_batches, row_bytes
 from measurefs.part.part import Scan
-from measurefs.part.rows import Rows, merge_rows
+from measurefs.part.rows import Rows
 from measurefs.part.writer import Encodings, PartWriter
 from measurefs.table.attempts import Attempts
 from measurefs.table.flusher import Flusher
@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 
 _IDLE = 3600.0
 _PAUSES = 0.25
+_PATIENCE = 1.0
 _SPILL_BYTES = 4 << 20
 _INPUT_SHARE, _OUTPUT_SHARE, _AHEAD_SHARE = 4, 4, 4
 
@@ -87,6 +88,7 @@ class Merger:
         self._merging = threading.Lock()
         self._cancelled = threading.Event()
         self._left_alone: dict[int, Exception] = {}
+        self._uncommitted_since: float | None = None
 
     @property
     def trouble(self) -> Exception | None:
@@ -96,7 +98,8 @@ class Merger:
     def step(self) -> float:
         """Merge once if that is due; return the seconds until it may be again. What fails is tried again later.
 
-        It pauses after each slice for a share of the time that took, so that others come to the processor.
+        It pauses after each slice for a share of the time that took, so that others come to the processor, and
+        leaves it to the next flush to commit what was merged, if that comes soon.
         """
         if self._cancelled.is_set() or not self._options.merge.enabled:
             return _IDLE
@@ -107,19 +110,23 @@ class Merger:
 
         def work() -> None:
             nonlocal more
-            more = self.merge(pauses=_PAUSES)
+            more = self.merge(_PAUSES, _PATIENCE)
 
         if not self.attempts.run(work):
             return _IDLE if isinstance(self.attempts.last_error, FencedError | ClosedError) else 0.0
-        return 0.0 if more else _IDLE
+        if more:
+            return 0.0
+        return _IDLE if self._uncommitted_since is None else self._due(_PATIENCE)
 
-    def merge(self, pauses: float = 0.0) -> bool:
+    def merge(self, pauses: float = 0.0, patience: float = 0.0) -> bool:
         """Merge once what the policy chooses; False if it chooses nothing.
 
         Parameters
         ----------
         pauses : float
             How long to pause after each slice, in parts of the time that it took.
+        patience : float
+            Seconds in which a flush may commit what was merged, before this does.
 
         Raises
         ------
@@ -134,8 +141,17 @@ class Merger:
             inputs = self._chosen(parts)
             if inputs:
                 self._merge(inputs, pauses=pauses)
+                if self._uncommitted_since is None:
+                    self._uncommitted_since = self._runtime.monotonic()
+        if self._uncommitted_since is not None and self._due(patience) <= 0:
+            self._flusher.publish()
+            self._uncommitted_since = None
         self.attempts.succeeded()
         return bool(inputs)
+
+    def _due(self, patience: float) -> float:
+        """Return the seconds until what was merged is to be committed."""
+        return (self._uncommitted_since or 0.0) + patience - self._runtime.monotonic()
 
     def _chosen(self, parts: Sequence[FilePart]) -> Sequence[FilePart]:
         run: list[FilePart] = []
@@ -157,9 +173,10 @@ class Merger:
             while len(parts) > 1:
                 inputs = parts if len(parts) <= most else _smallest(parts, most)
                 part = self._merge(inputs, progress=progress)
+                self._flusher.publish()
                 place = parts.index(inputs[0])
                 parts[place : place + len(inputs)] = [] if part is None else [part]
-        self._flusher.publish()
+        self._flusher.publish()  # what an earlier attempt left
 
     def remove(self, scan: Scan) -> int:
         """Rewrite the parts that hold rows of a scan, without these, and return how many rows went.
@@ -206,7 +223,6 @@ class Merger:
             replaced = {each.id for each in inputs}
             self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
         self.merges += 1
-        self._flusher.publish()
         return part
 
     def _write(
@@ -263,10 +279,6 @@ class Merger:
         self.merged_bytes += metadata.compressed_bytes
         return FilePart(self._root, metadata, self._runtime.cache)
 
-    def _reading(self, inputs: Sequence[FilePart]) -> FileSystem:
-        ahead = self._options.merge.memory // _AHEAD_SHARE
-        return ReadAhead(self._fs, inputs, ahead) if self._fs.remote else self._fs
-
     def _batches(
         self,
         writer: PartWriter,
@@ -275,21 +287,10 @@ class Merger:
         types: Mapping[str, Any],
         without: Scan | None,
     ) -> Iterable[Rows | EncodedBlocks]:
-        recent = self._recent.take(inputs)
-        if recent is None or without is not None:
-            return self._read_batches(self._reading(inputs), writer, inputs, types, without)
-        size = sum(rows.nbytes for rows in recent)
-        return self._recent.keep(number, merge_rows(recent, types), size)
-
-    def _read_batches(
-        self,
-        fs: FileSystem,
-        writer: PartWriter,
-        inputs: Sequence[FilePart],
-        types: Mapping[str, Any],
-        without: Scan | None,
-    ) -> Iterator[Rows | EncodedBlocks]:
-        fetch(fs, together(*(part.load_dictionaries(range(len(part.kinds))) for part in inputs)))
+        held = self._recent.take(inputs)
+        read = [part for part in inputs if part.id not in held]
+        fs = self._reading(read)
+        fetch(fs, together(*(part.load_dictionaries(range(len(part.kinds))) for part in read)))
         writer.begin_with(max(inputs, key=lambda part: part.rows).dictionaries)
         options = self._options
         merge = Merge(
@@ -299,10 +300,19 @@ class Merger:
             without,
             copied=lambda part: writer.takes_over(part.columns, part.dictionaries),
             least_rows=options.part.block_rows // 2,
+            held=held,
         )
         page = PAGE_BLOCKS * min(options.part.block_rows, MAX_BLOCK_ROWS)
         most_rows = min(page, options.merge.memory // _OUTPUT_SHARE // row_bytes(inputs))
-        return in_batches(merge.run(inputs), types, most_rows)
+        batches = in_batches(merge.run(inputs), types, most_rows)
+        if read:
+            return batches
+        size = sum(rows.nbytes for slices in held.values() for rows in slices)
+        return self._recent.keep(number, batches, size)
+
+    def _reading(self, inputs: Sequence[FilePart]) -> FileSystem:
+        ahead = self._options.merge.memory // _AHEAD_SHARE
+        return ReadAhead(self._fs, inputs, ahead) if self._fs.remote else self._fs
 
     def _check_not_cancelled(self) -> None:
         if self._cancelled.is_set():
