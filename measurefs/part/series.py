@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ import xxhash
 
 Hash = Callable[[bytes], int]
 Codes = npt.NDArray[np.int32]
+
+_RECENT_BATCHES, _RECENT_ROWS = 32, 1 << 21
 
 
 xxh3: Hash = xxhash.xxh3_64_intdigest
@@ -83,7 +86,9 @@ def encode_series(entities: pa.RecordBatch, hasher: Hash = xxh3) -> tuple[Series
 
 
 class SeriesEncoder:
-    """Encodes batch after batch: what repeats the batch before it, as collectors do, costs a comparison.
+    """Encodes batch after batch: one whose entities are those of a batch not long ago costs a comparison.
+
+    Collectors send the same series at every turn, in one batch or in several.
 
     Parameters
     ----------
@@ -93,16 +98,28 @@ class SeriesEncoder:
 
     def __init__(self, hasher: Hash = xxh3) -> None:
         self._hasher = hasher
-        self._last: tuple[pa.RecordBatch, SeriesTable, Codes] | None = None
+        self._recent: list[_EncodedBatch] = []
 
     def encode(self, entities: pa.RecordBatch) -> tuple[SeriesTable, Codes]:
         """Find the distinct entities of a batch; see `encode_series`."""
-        last = self._last
-        if last is not None and last[0].equals(entities):
-            return last[1], last[2]
+        recent = self._recent
+        for known in recent:
+            if known.entities.equals(entities):
+                return known.series, known.codes
         series, codes = encode_series(entities, self._hasher)
-        self._last = entities, series, codes
+        kept, rows = [_EncodedBatch(entities, series, codes)], len(codes)
+        for known in recent[: _RECENT_BATCHES - 1]:
+            rows += len(known.codes)
+            if rows <= _RECENT_ROWS:
+                kept.append(known)
+        self._recent = kept
         return series, codes
+
+
+class _EncodedBatch(NamedTuple):
+    entities: pa.RecordBatch
+    series: SeriesTable
+    codes: Codes
 
 
 def _distinct(entities: pa.RecordBatch) -> tuple[Codes, pa.RecordBatch]:
@@ -176,6 +193,11 @@ def merge_series(tables: Sequence[SeriesTable]) -> tuple[SeriesTable, list[Codes
     if all(first.equals(table) for table in tables[1:]):
         identity = np.arange(len(first), dtype=np.int32)
         return first, [identity] * len(tables)
+    once = {id(table): table for table in tables}
+    if len(once) < len(tables):
+        merged, mappings = merge_series(list(once.values()))
+        of = dict(zip(once, mappings, strict=True))
+        return merged, [of[id(table)] for table in tables]
     ids = np.concatenate([table.ids for table in tables])
     entities = pa.Table.from_batches([table.entities for table in tables]).combine_chunks().to_batches()[0]
     order = np.argsort(ids, kind="stable")

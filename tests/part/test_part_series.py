@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from measurefs.part.series import Hash, SeriesTable, encode_series, entity_keys, merge_series, xxh3
+from measurefs.part.series import (
+    Hash,
+    SeriesEncoder,
+    SeriesTable,
+    encode_series,
+    entity_keys,
+    merge_series,
+    xxh3,
+)
 from tests.part.made import make_rows
 
 HASHERS: dict[str, Hash] = {
@@ -113,3 +121,33 @@ def test_equal_tables_are_equal_and_others_are_not():
     assert not one.equals(other)
     weak = make_rows([1, 2], [0, 0], hasher=lambda key: 0).series
     assert not weak.equals(make_rows([1, 3], [0, 0], hasher=lambda key: 0).series)
+
+
+@given(st.lists(st.lists(st.tuples(TEXT), min_size=1, max_size=4), min_size=1, max_size=6), st.data())
+def test_batches_that_come_again_are_encoded_as_the_first_time(
+    entities: list[list[tuple[str]]], data: st.DataObject
+) -> None:
+    encoder = SeriesEncoder()
+    known: dict[tuple[tuple[str], ...], SeriesTable] = {}
+    tables = []
+    for _ in range(12):
+        one = batch(SHAPES["string"], data.draw(st.sampled_from(entities)))
+        series, codes = encoder.encode(one)
+        assert [entities_of(series)[code] for code in codes] == entities_of(SeriesTable(series.ids, one))
+        assert known.setdefault(tuple(entities_of(SeriesTable(series.ids, one))), series) is series
+        tables.append(series)
+    merged, mappings = merge_series(tables)
+    assert_in_order(merged, xxh3)
+    for series, to in zip(tables, mappings, strict=True):
+        assert [entities_of(merged)[place] for place in to] == entities_of(series)
+
+
+def test_only_some_batches_are_remembered() -> None:
+    encoder = SeriesEncoder()
+    first = batch(SHAPES["number"], [(1,)])
+    series, _ = encoder.encode(first)
+    for number in range(100):
+        encoder.encode(batch(SHAPES["number"], [(number + 2,)]))
+    again, _ = encoder.encode(first)
+    assert again is not series
+    assert again.equals(series)
