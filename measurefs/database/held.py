@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from measurefs.database.outcomes import caught
+from measurefs.database.reading import Planner
 from measurefs.database.retention import Retention
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
@@ -43,6 +44,7 @@ class HeldMeasure:
         self._guard = ProcessGuard()
         self.closed = self._dropped = False
         self._encoder = SeriesEncoder(options.series_hash)
+        self._latest_planner = Planner(schema, options.series_hash)
         self._tables = Tables(fs, root, schema, options, runtime, background, memory, listing)
         self._background = background
         self._root = root
@@ -55,6 +57,13 @@ class HeldMeasure:
     def schema(self) -> MeasureSchema:
         """Its columns, interval, ttl and shards, as far as they are known here."""
         return self._tables.schema
+
+    def _planner(self, schema: MeasureSchema) -> Planner:
+        """Return what understands questions by a schema, of which there is seldom another one."""
+        planner = self._latest_planner
+        if planner.schema is not schema:
+            planner = self._latest_planner = Planner(schema, self._options.series_hash)
+        return planner
 
     @property
     def name(self) -> str:

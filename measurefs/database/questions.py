@@ -6,7 +6,7 @@ import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -15,15 +15,11 @@ from measurefs.database.batch import Place
 from measurefs.database.dropping import until_dropped
 from measurefs.database.held import HeldMeasure
 from measurefs.database.retention import expired_before
-from measurefs.database.schema import MeasureSchema
 from measurefs.fs.cached import cache_of
 from measurefs.fs.errors import CorruptionError, NotExistError, SchemaError
 from measurefs.query import (
     ON_CORRUPT,
     TIME,
-    Aggregation,
-    Every,
-    Fill,
     Group,
     Newest,
     OnCorrupt,
@@ -31,14 +27,17 @@ from measurefs.query import (
     Query,
     QueryResult,
     Reader,
-    Reducer,
-    Values,
     Where,
     Work,
     naming_the_remedy,
     to_nanoseconds,
 )
 from measurefs.table import Snapshot
+
+if TYPE_CHECKING:
+    from measurefs.query.aggregation.buckets import Every
+    from measurefs.query.aggregation.filling import Fill
+    from measurefs.query.aggregation.functions import Values
 
 _LOOKS = 4
 """How often a query begins, at most, if what it is about keeps being collected."""
@@ -69,8 +68,13 @@ class Question(NamedTuple):
     answer: Callable[[Reader, Query], Answer]
 
 
-Asking: TypeAlias = Callable[[MeasureSchema, int], Question]
-"""Makes a question of the schema of a moment, and the time before which rows have expired then."""
+Asking: TypeAlias = Callable[[reading.Planner, int], Question]
+"""Makes a question by the schema of a moment, and the time before which rows have expired then."""
+
+
+def _rows(reader: Reader, _: Query) -> Reader:
+    """Answer with the rows themselves."""
+    return reader
 
 
 class Pinned(NamedTuple):
@@ -164,10 +168,9 @@ class MeasureQuestions(HeldMeasure):
         """
         self._check_open()
 
-        def question(schema: MeasureSchema, since: int) -> Question:
-            hasher = self._options.series_hash
-            query = reading.plan(schema, hasher, since, start, end, where, columns, order, limit, offset)
-            return Question(query, query.schema, lambda reader, _: reader)
+        def question(planner: reading.Planner, since: int) -> Question:
+            query = planner.plan(since, start, end, where, columns, order, limit, offset)
+            return Question(query, query.shape.schema, _rows)
 
         return self._ask(question, as_of, on_corrupt)
 
@@ -223,15 +226,17 @@ class MeasureQuestions(HeldMeasure):
         SchemaError
             Something asked for is unknown, or does not fit its type; when it is read, a sum of integers is no int64.
         """
+        # Imported here: they are a fifth of all there is to import, and who only writes or reads rows needs none.
+        from measurefs.query.aggregation.aggregates import Aggregation  # noqa: PLC0415
+        from measurefs.query.reduce import Reducer  # noqa: PLC0415
+
         self._check_open()
 
-        def question(schema: MeasureSchema, since: int) -> Question:
-            fields = schema.fields
-            tags = {name: kind for name, kind in schema.columns.items() if name not in fields}
+        def question(planner: reading.Planner, since: int) -> Question:
             aggregation = Aggregation(
-                schema.entity,
-                tags,
-                fields,
+                planner.schema.entity,
+                planner.tags,
+                planner.schema.fields,
                 every=every,
                 origin=origin,
                 timezone=timezone,
@@ -241,9 +246,7 @@ class MeasureQuestions(HeldMeasure):
                 start=None if start is None else max(to_nanoseconds(start, "start"), since),
                 end=None if end is None else to_nanoseconds(end, "end"),
             )
-            columns = aggregation.columns or [TIME]
-            hasher = self._options.series_hash
-            query = reading.plan(schema, hasher, since, start, end, where, columns, "series", None)
+            query = planner.plan(since, start, end, where, aggregation.columns or [TIME], "series", None)
             return Question(
                 query, aggregation.schema, lambda reader, query: Reducer(reader, query, aggregation)
             )
@@ -272,10 +275,9 @@ class MeasureQuestions(HeldMeasure):
         """
         self._check_open()
 
-        def question(schema: MeasureSchema, since: int) -> Question:
-            hasher = self._options.series_hash
-            query = reading.plan(schema, hasher, since, start, end, where, columns, "time", None)
-            return Question(query, query.schema, Newest)
+        def question(planner: reading.Planner, since: int) -> Question:
+            query = planner.plan(since, start, end, where, columns, "time", None)
+            return Question(query, query.shape.schema, Newest)
 
         return self._ask(question, as_of, on_corrupt)
 
@@ -304,7 +306,7 @@ class MeasureQuestions(HeldMeasure):
             past = time_travel.understand(self._fs, self._root, self._tables, as_of, skipped)
         now, schema = self._runtime.now(), self.schema
         since = expired_before(schema, now) if past is None else time_travel.since(schema, past, now)
-        question = ask(schema, since)
+        question = ask(self._planner(schema), since)
         query = question.query
         if past is None:
             places, snapshots = reading.pin(self._fs, self._tables, query, skipped, self._runtime)

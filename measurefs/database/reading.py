@@ -22,6 +22,7 @@ from measurefs.query import (
     Condition,
     Order,
     Query,
+    Shape,
     Where,
     check_names,
     to_nanoseconds,
@@ -29,60 +30,82 @@ from measurefs.query import (
 from measurefs.table import Runtime, Snapshot, TsTable
 from measurefs.table.recovery import recover
 
+_MOST_SHAPES = 256
 
-def plan(
-    schema: MeasureSchema,
-    hasher: Hash,
-    since: int,
-    start: Any,
-    end: Any,
-    where: Where,
-    columns: Sequence[str] | None,
-    order: Order,
-    limit: int | None,
-    offset: int = 0,
-) -> Query:
-    """Check what is asked for and return it as a `Query`.
+
+class Planner:
+    """Understands what is asked of a measure; what many questions have in common is found out once.
 
     Parameters
     ----------
     schema : MeasureSchema
+        As long as it is the measure's.
     hasher : callable
         As the measure's tables are written.
-    since : int
-        The time before which rows have expired.
-    start, end, where, columns, order, limit, offset
-        As `Measure.query` takes them.
 
-    Raises
-    ------
-    SchemaError
-        Something asked for is unknown or cannot be understood.
+    Attributes
+    ----------
+    columns, tags : mapping
+        Tags and fields, and tags only, with their types.
     """
-    names = list(schema.names if columns is None else columns)
-    if isinstance(columns, str) or not names:
-        raise SchemaError(f"columns must be a list of names, such as ['time'], not {columns!r}")
-    check_names(names, [*schema.names, VERSION], "columns")
-    if order not in ORDERS:
-        raise SchemaError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
-    for name, rows in (("limit", limit), ("offset", offset)):
-        given = name == "offset" or rows is not None
-        if given and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
-            raise SchemaError(f"{name} must be a whole number of rows, not {rows!r}")
-    first = MIN_TIME if start is None else to_nanoseconds(start, "start")
-    last = MAX_TIME + 1 if end is None else to_nanoseconds(end, "end")
-    condition = Condition(where, schema.entity, schema.columns, hasher)
-    return Query(
-        start=max(first, since, condition.start),
-        end=min(last, condition.end),
-        condition=condition,
-        names=list(dict.fromkeys(names)),
-        order=order,
-        limit=limit,
-        entity=schema.entity,
-        columns=schema.columns,
-        offset=offset,
-    )
+
+    def __init__(self, schema: MeasureSchema, hasher: Hash) -> None:
+        self.schema = schema
+        self.columns = schema.columns
+        self.tags = {name: kind for name, kind in self.columns.items() if name not in schema.fields}
+        self._names = tuple(schema.names)
+        self._hasher = hasher
+        self._shapes: dict[tuple[Order, tuple[str, ...]], Shape] = {}
+
+    def plan(
+        self,
+        since: int,
+        start: Any,
+        end: Any,
+        where: Where,
+        columns: Sequence[str] | None,
+        order: Order,
+        limit: int | None,
+        offset: int = 0,
+    ) -> Query:
+        """Check what is asked for and return it as a `Query`.
+
+        Parameters
+        ----------
+        since : int
+            The time before which rows have expired.
+        start, end, where, columns, order, limit, offset
+            As `Measure.query` takes them.
+
+        Raises
+        ------
+        SchemaError
+            Something asked for is unknown or cannot be understood.
+        """
+        shape = self._shape(columns, order)
+        for name, rows in (("limit", limit), ("offset", offset)):
+            given = name == "offset" or rows is not None
+            if given and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 0):
+                raise SchemaError(f"{name} must be a whole number of rows, not {rows!r}")
+        first = MIN_TIME if start is None else to_nanoseconds(start, "start")
+        last = MAX_TIME + 1 if end is None else to_nanoseconds(end, "end")
+        condition = Condition(where, self.schema.entity, self.columns, self._hasher)
+        first, last = max(first, since, condition.start), min(last, condition.end)
+        return Query(first, last, condition, shape, limit, offset)
+
+    def _shape(self, columns: Sequence[str] | None, order: Order) -> Shape:
+        names = self._names if columns is None else tuple(columns)
+        if isinstance(columns, str) or not names:
+            raise SchemaError(f"columns must be a list of names, such as ['time'], not {columns!r}")
+        check_names(names, (*self._names, VERSION), "columns")
+        if order not in ORDERS:
+            raise SchemaError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+        found = self._shapes.get((order, names))
+        if found is None:
+            found = Shape.of(list(dict.fromkeys(names)), order, self.schema.entity, self.columns)
+            if len(self._shapes) < _MOST_SHAPES:
+                self._shapes[order, names] = found
+        return found
 
 
 def pin(
@@ -103,14 +126,26 @@ def pin(
                 if tables.look():  # somebody may be removing files of a segment that was dropped
                     continue
             raise
-        with tables.publishing, contextlib.ExitStack() as pinned:
+        with tables.publishing:
             if tables.generation != generation:
                 continue
-            snapshots = [pinned.enter_context(source.pin()) for source in sources]
-            pinned.pop_all()
+            snapshots = _pinned(sources)
         if skipped is not None:
             skipped += damaged
         return places, snapshots
+
+
+def _pinned(sources: Sequence[TsTable | Snapshot]) -> list[Snapshot]:
+    """Pin all of them, or none."""
+    snapshots: list[Snapshot] = []
+    try:
+        for source in sources:
+            snapshots.append(source.pin())
+    except BaseException:
+        for snapshot in snapshots:
+            snapshot.release()
+        raise
+    return snapshots
 
 
 def groups(places: Sequence[Place], parts: Sequence[Sequence[Part]]) -> list[list[Sequence[Part]]]:

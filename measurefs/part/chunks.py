@@ -15,7 +15,7 @@ from measurefs.codec.arrays import Array
 from measurefs.codec.checksum import verify32
 from measurefs.codec.types import ColumnType
 from measurefs.part.fetch import Fetch, Range
-from measurefs.part.held import HeldColumn
+from measurefs.part.held import Choice, HeldColumn
 from measurefs.part.tasks import Mapper, Task, run_tasks
 
 _GAP = 4 << 10
@@ -154,8 +154,8 @@ def fill(held: HeldColumn, chunks: ColumnChunks, places: npt.NDArray[np.int64]) 
     places : int64 array, shape (q,)
         The primary block of the page that each is; increasing.
     """
-    missing = held.missing(places)
-    numbers = np.searchsorted(places, missing)
+    missing = held.missing(Choice.of(places))
+    numbers = places.searchsorted(missing)
 
     def decode(first: int, stop: int) -> None:
         data = [chunks.verified(number) for number in numbers[first:stop].tolist()]
@@ -186,4 +186,6 @@ def decode_chunks(
         held[column] = HeldColumn(kinds[column], dictionaries.get(column), starts, nulls=nulls)
         tasks += fill(held[column], found, np.arange(len(found.rows)))
     run_tasks(tasks, run if len(tasks) > 1 else map)
-    return {column: found.array(np.arange(len(chunks[column].rows))) for column, found in held.items()}
+    return {
+        column: found.array(Choice.of(np.arange(len(chunks[column].rows)))) for column, found in held.items()
+    }

@@ -7,7 +7,7 @@ and returns its result. `together` advances several in step, so that each step i
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from measurefs.fs.filesystem import FileSystem
@@ -19,11 +19,13 @@ T = TypeVar("T")
 Fetch = Generator[list[Range], list[bytes], T]
 
 
-def fetch(fs: FileSystem, reading: Fetch[T]) -> T:
-    """Run a reading to its end; each of its steps is one `FileSystem.read_ranges`."""
+def fetch(fs: FileSystem, reading: Fetch[T], count: Callable[[list[Range]], None] | None = None) -> T:
+    """Run a reading to its end; each of its steps is one `FileSystem.read_ranges`, of which `count` is told."""
     try:
         ranges = next(reading)
         while True:
+            if count is not None:
+                count(ranges)
             ranges = reading.send(fs.read_ranges(ranges))
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
@@ -31,6 +33,8 @@ def fetch(fs: FileSystem, reading: Fetch[T]) -> T:
 
 def together(*readings: Fetch[Any]) -> Fetch[list[Any]]:
     """Run readings in step and return their results in order."""
+    if len(readings) == 1:
+        return [(yield from readings[0])]
     results: list[Any] = [None] * len(readings)
     wanted: dict[int, list[Range]] = {}
 

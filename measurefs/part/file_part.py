@@ -20,7 +20,7 @@ from measurefs.fs.paths import join
 from measurefs.part.chunks import decode_chunks, fetch_chunks, fill
 from measurefs.part.encoded import EncodedBlocks
 from measurefs.part.fetch import Fetch, Range, together
-from measurefs.part.held import Cache, HeldColumn
+from measurefs.part.held import Cache, Choice, HeldColumn, arranged
 from measurefs.part.index import TIME, VERSION, Meta, Page, decode_page
 from measurefs.part.metadata import (
     COMPACT_SUFFIX,
@@ -35,8 +35,9 @@ from measurefs.part.metadata import (
     StoredColumn,
     unseal_document,
 )
-from measurefs.part.part import ChunkStatistics, Extent, Known, Loading, Part, Scan
+from measurefs.part.part import ChunkStatistics, Extent, Known, Loaded, Loading, Part, Scan
 from measurefs.part.rows import Rows
+from measurefs.part.runs import distinct
 from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import Selection, blocks_of, chunk_table, wanted_pages
 from measurefs.part.series import SeriesTable
@@ -121,11 +122,10 @@ class FilePart(Part):
         found = []
         for number, page in zip(numbers, pages, strict=True):
             blocks = blocks_of(page)
-            touched = np.flatnonzero(scan.touches(blocks))
+            touched = scan.touched(blocks)
             if len(touched):
-                found.append(
-                    Extent(self, number, blocks.those(touched), page.block_starts[touched], touched, page)
-                )
+                cut = scan.cut(blocks, touched)
+                found.append(Extent(self, number, cut, page.block_starts[touched], touched, page))
         return found
 
     def load(
@@ -139,10 +139,15 @@ class FilePart(Part):
         """Read the chunks of some columns that are not held yet, and the dictionaries they need."""
         page: Page = extent.page
         places = extent.places if which is None else extent.places[which]
-        primary = np.unique(page.block_primary[places])
+        within = page.block_primary[places]
+        primary = distinct(within)
+        choice = Choice.of(primary)
         wanted = {name: self._position[name] for name in names if name in self._position}
-        known = {column: self._held(extent, column) for column in wanted.values()}
-        lacking = [column for column, each in known.items() if each is None or len(each.missing(primary))]
+        keys = [(self._token, extent.number, column) for column in wanted.values()]
+        known: dict[int, HeldColumn | None] = dict(
+            zip(wanted.values(), self._cache.get_all(keys), strict=True)
+        )
+        lacking = [column for column, each in known.items() if each is None or not each.has(choice)]
         tasks: list[Task] = []
         own = () if keep else lacking  # what is kept must not grow unless the cache is told
         held = {column: each for column, each in known.items() if each is not None and column not in own}
@@ -153,28 +158,25 @@ class FilePart(Part):
                 held.setdefault(column, self._empty(page, column))
                 tasks += fill(held[column], chunks[column], primary)
 
-        def loaded() -> dict[str, pa.Array]:
-            found = {name: held[column].array(primary) for name, column in wanted.items()}
+        def loaded() -> Loaded:
+            columns = {name: held[column] for name, column in wanted.items()}
+            arrays, shifts = arranged(columns, choice, page.primary_starts)
             for column in lacking if keep else ():
-                self._cache.keep(self._key(extent, column), held[column], held[column].nbytes)
-            return found
+                key = self._token, extent.number, column
+                self._cache.keep(key, held[column], held[column].nbytes)
+            return Loaded(arrays, shifts[primary.searchsorted(within)])
 
-        shifts = _shifts(page, primary)[np.searchsorted(primary, page.block_primary[places])]
-        return Loading(loaded, shifts, tasks, len(primary) * len(lacking))
-
-    def _held(self, extent: Extent, column: int) -> HeldColumn | None:
-        found: HeldColumn | None = self._cache.get(self._key(extent, column))
-        return found
+        return Loading(loaded, tasks, len(primary) * len(lacking))
 
     def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
         """Find out what is known of an extent's page; reads its summary."""
         meta = yield from self.load_meta()
-        columns = [self._position[name] for name in names if name in self._position]
+        columns = {name: self._position[name] for name in names if name in self._position}
         summary, _ = yield from together(
-            self.load_summary(meta, extent.number), self.load_dictionaries(columns)
+            self.load_summary(meta, extent.number), self.load_dictionaries(list(columns.values()))
         )
-        dictionaries = {self.column_name(column): self.dictionary(column) for column in columns}
-        held = {name: values for name, values in dictionaries.items() if values is not None}
+        loaded = self._dictionaries
+        held = {name: loaded[column] for name, column in columns.items() if column in loaded}
         return Known(blocks_of(extent.page), summary, held)
 
     def statistics(self, extent: Extent, name: str) -> ChunkStatistics:
@@ -187,9 +189,6 @@ class FilePart(Part):
             return ChunkStatistics(None, rows, rows, rows, rows)
         nulls, low, high = (getattr(page, each)[primary, column] for each in ("nulls", "low", "high"))
         return ChunkStatistics(self.kinds[column], rows, nulls, low, high)
-
-    def _key(self, extent: Extent, column: int) -> tuple[int, int, int]:
-        return self._token, extent.number, column
 
     def _empty(self, page: Page, column: int) -> HeldColumn:
         nulls = bool(page.nulls[:, column].any())
@@ -268,7 +267,10 @@ class FilePart(Part):
         return Meta.decode(data, path)
 
     def _load_pages(self, meta: Meta, numbers: Sequence[int]) -> Fetch[list[Page]]:
-        pages = {number: self._cache.get((self._token, number)) for number in numbers}
+        held = self._cache.get_all([(self._token, number) for number in numbers])
+        if None not in held:
+            return held
+        pages = dict(zip(numbers, held, strict=True))
         missing = [number for number, page in pages.items() if page is None]
         ranges = [one for number in missing for one in self._page_ranges(meta, number)]
         data = (yield ranges) if ranges else []
@@ -317,10 +319,11 @@ class FilePart(Part):
     def load_dictionaries(self, wanted: Sequence[int]) -> Fetch[None]:
         """Load the dictionaries of columns, unless they are."""
         missing: list[tuple[int, StoredColumn]] = []
-        for column in (each for each in wanted if each > VERSION):
-            stored = self.metadata.columns[column - VERSION - 1]
-            if stored.dictionary is not None and column not in self._dictionaries:
-                missing.append((column, stored))
+        for column in wanted:
+            if column > VERSION and column not in self._dictionaries:
+                stored = self.metadata.columns[column - VERSION - 1]
+                if stored.dictionary is not None:
+                    missing.append((column, stored))
         ranges = [self._locate_dictionary(stored) for _, stored in missing]
         data = (yield ranges) if ranges else []
         for (column, stored), (path, offset, _), piece in zip(missing, ranges, data, strict=True):
@@ -342,12 +345,6 @@ class FilePart(Part):
     def _no_series(self) -> SeriesTable:
         arrays = [pa.array([], kind.arrow) for kind in self.metadata.entity.values()]
         return SeriesTable(np.empty(0, np.uint64), pa.record_batch(arrays, names=list(self.metadata.entity)))
-
-
-def _shifts(page: Page, primary: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how far the rows of some primary blocks move when only these are put one after another."""
-    rows = np.diff(page.primary_starts)[primary]
-    return np.cumsum(rows) - rows - page.primary_starts[primary]
 
 
 def read_metadata(fs: FileSystem, path: str) -> PartMetadata:

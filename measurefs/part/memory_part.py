@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
-from measurefs.part.part import TIME, VERSION, Blocks, Extent, Known, Loading, Part, Scan
+from measurefs.part.part import TIME, VERSION, Blocks, Extent, Known, Loaded, Loading, Part, Scan
 from measurefs.part.rows import Rows
 
 
@@ -50,8 +50,10 @@ class MemoryPart(Part):
         """Find the wanted blocks; needs no reads."""
         yield from ()
         blocks, starts = self._laid_out
-        touched = np.flatnonzero(scan.touches(blocks))
-        return [Extent(self, 0, blocks.those(touched), starts[touched], touched)] if len(touched) else []
+        touched = scan.touched(blocks)
+        if not len(touched):
+            return []
+        return [Extent(self, 0, scan.cut(blocks, touched), starts[touched], touched)]
 
     def load(
         self,
@@ -68,7 +70,8 @@ class MemoryPart(Part):
         keys = {TIME: rows.times, VERSION: rows.versions}
         columns |= {name: pa.array(values) for name, values in keys.items() if name in names}
         count = len(extent.places) if which is None else int(np.count_nonzero(which))
-        return Loading(lambda: columns, np.zeros(count, np.int64), [], 0)
+        loaded = Loaded(columns, np.zeros(count, np.int64))
+        return Loading(lambda: loaded, [], 0)
 
     def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
         """Return its blocks: nothing more is known of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from measurefs.codec.types import ColumnType
 from measurefs.part.fetch import Fetch, together
 from measurefs.part.rows import Rows, concat_rows, gather
 from measurefs.part.runs import one_run, positions_of, trim
-from measurefs.part.series import SeriesTable, merge_series
+from measurefs.part.series import SeriesTable, entity_keys, merge_series, narrowed
 from measurefs.part.tasks import Mapper, Task, run_tasks
 
 if TYPE_CHECKING:
@@ -38,19 +38,29 @@ class SeriesFilter:
         From a batch of entities to a bool array: the verdict.
     ids : uint64 array or None
         Where it is known: the increasing ids of all series that can match, to skip others unread.
+    keys : set of bytes or None
+        Where it is known: the keys of all entities that match, and of no others.
     """
 
     matches: Callable[[pa.RecordBatch], npt.NDArray[np.bool_]]
     ids: npt.NDArray[np.uint64] | None = None
+    keys: Set[bytes] | None = None
+
+    def positions(self, series: SeriesTable) -> npt.NDArray[np.int64]:
+        """Return the positions in a table of the series that are wanted."""
+        if self.ids is None:
+            return self.matches(series.entities).nonzero()[0]
+        ends = series.ids.searchsorted(self.ids, "right")
+        candidates = positions_of(series.ids.searchsorted(self.ids), ends)
+        entities = series.take(candidates).entities
+        if self.keys is None:
+            return candidates[self.matches(entities)]
+        return candidates[[key in self.keys for key in entity_keys(entities)]]
 
     def mask(self, series: SeriesTable) -> npt.NDArray[np.bool_]:
         """Return which series of a table are wanted."""
-        if self.ids is None:
-            return self.matches(series.entities)
         mask = np.zeros(len(series), np.bool_)
-        ends = np.searchsorted(series.ids, self.ids, "right")
-        candidates = positions_of(np.searchsorted(series.ids, self.ids), ends)
-        mask[candidates] = self.matches(series.entities.take(pa.array(candidates)))
+        mask[self.positions(series)] = True
         return mask
 
 
@@ -90,11 +100,26 @@ class Scan:
             wanted &= self.series.mask(rows.series)[rows.codes]
         return wanted
 
+    def touched(self, blocks: Blocks) -> npt.NDArray[np.int64]:
+        """Return the positions of the blocks that may hold wanted rows."""
+        if self.series is None:
+            return ((blocks.min_times < self.end) & (blocks.max_times >= self.start)).nonzero()[0]
+        codes = self.series.positions(blocks.series).astype(blocks.codes.dtype)
+        mine = positions_of(blocks.codes.searchsorted(codes), blocks.codes.searchsorted(codes, "right"))
+        return mine[(blocks.min_times[mine] < self.end) & (blocks.max_times[mine] >= self.start)]
+
+    def cut(self, blocks: Blocks, touched: npt.NDArray[np.int64]) -> Blocks:
+        """Return some blocks, without series that are not wanted where most are not."""
+        series, codes = blocks.series, blocks.codes[touched]
+        if self.series is not None:
+            series, codes = narrowed(series, codes)
+        times = blocks.min_times[touched], blocks.max_times[touched]
+        return Blocks(series, codes, blocks.rows[touched], *times)
+
     def touches(self, blocks: Blocks) -> npt.NDArray[np.bool_]:
         """Return which blocks may hold wanted rows."""
-        touched: npt.NDArray[np.bool_] = (blocks.min_times < self.end) & (blocks.max_times >= self.start)
-        if self.series is not None:
-            touched &= self.series.mask(blocks.series)[blocks.codes]
+        touched = np.zeros(len(blocks.codes), np.bool_)
+        touched[self.touched(blocks)] = True
         return touched
 
     def leaves(self, rows: Rows) -> npt.NDArray[np.bool_]:
@@ -129,6 +154,8 @@ class Blocks(NamedTuple):
 
 def join_blocks(pieces: Sequence[Blocks]) -> Blocks:
     """Join blocks that follow one another."""
+    if len(pieces) == 1:
+        return pieces[0]
     series, mappings = merge_series([piece.series for piece in pieces])
     codes = [to[piece.codes] for piece, to in zip(pieces, mappings, strict=True)]
     rows, min_times, max_times = (
@@ -216,7 +243,7 @@ class Loaded(NamedTuple):
 
     def only(self, names: Sequence[str]) -> Loaded:
         """Return some of the columns."""
-        return self._replace(columns={name: self.columns[name] for name in names if name in self.columns})
+        return Loaded({name: self.columns[name] for name in names if name in self.columns}, self.shifts)
 
 
 class Loading(NamedTuple):
@@ -224,18 +251,15 @@ class Loading(NamedTuple):
 
     Attributes
     ----------
-    columns : callable
+    loaded : callable
         Returns them.
-    shifts : int64 array
-        See `Loaded`.
     tasks : list of callable
         Each decodes some chunks; in any order and any threads.
     chunks : int
         How many they are together.
     """
 
-    columns: Callable[[], Mapping[str, pa.Array]]
-    shifts: npt.NDArray[np.int64]
+    loaded: Callable[[], Loaded]
     tasks: list[Task]
     chunks: int
 
@@ -243,9 +267,10 @@ class Loading(NamedTuple):
 def decode(loadings: Sequence[Loading], run: Mapper[Any, Any]) -> list[Loaded]:
     """Return what was loaded; `run` is not used where it would cost more than it saves."""
     tasks = [task for loading in loadings for task in loading.tasks]
-    few = sum(loading.chunks for loading in loadings) <= _FEW_CHUNKS
-    run_tasks(tasks, map if few else run)
-    return [Loaded(loading.columns(), loading.shifts) for loading in loadings]
+    if tasks:
+        few = sum(loading.chunks for loading in loadings) <= _FEW_CHUNKS
+        run_tasks(tasks, map if few else run)
+    return [loading.loaded() for loading in loadings]
 
 
 class Part(abc.ABC):
@@ -357,15 +382,21 @@ def runs_of(
     end: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return where the wanted rows of loaded blocks start and stop in the page; not all wanted, their times matter."""
-    blocks = extent.blocks.those(places)
+    blocks = extent.blocks
     starts = extent.starts[places]
-    stops = starts + blocks.rows
-    partly = (blocks.min_times < start) | (blocks.max_times >= end)
-    if partly.any():
-        times, shifts = values_of(loaded.columns[TIME]), loaded.shifts[partly]
-        starts, stops = starts.copy(), stops.copy()
-        first, last = trim(times, starts[partly] + shifts, stops[partly] + shifts, start, end)
-        starts[partly], stops[partly] = first - shifts, last - shifts
+    stops = starts + blocks.rows[places]
+    partly = (blocks.min_times[places] < start) | (blocks.max_times[places] >= end)
+    count = np.count_nonzero(partly)
+    if not count:
+        return starts, stops
+    times, shifts = values_of(loaded.columns[TIME]), loaded.shifts
+    if count == len(partly):
+        first, last = trim(times, starts + shifts, stops + shifts, start, end)
+        return first - shifts, last - shifts
+    shifts = shifts[partly]
+    starts, stops = starts.copy(), stops.copy()
+    first, last = trim(times, starts[partly] + shifts, stops[partly] + shifts, start, end)
+    starts[partly], stops[partly] = first - shifts, last - shifts
     return starts, stops
 
 
@@ -373,18 +404,20 @@ def rows_of(extent: Extent, loaded: Loaded, start: int, end: int) -> Rows:
     """Return the wanted rows of an extent that is loaded, of all its columns."""
     starts, stops = runs_of(extent, slice(None), loaded, start, end)
     codes = np.repeat(extent.blocks.codes, stops - starts)
-    taken = take_runs(loaded, starts, stops)
+    take, _ = taker(loaded, starts, stops)
+    taken = {name: take(column) for name, column in loaded.columns.items()}
     times, versions = values_of(taken.pop(TIME)), values_of(taken.pop(VERSION))
     return Rows(extent.blocks.series, codes, times, versions, taken)
 
 
-def take_runs(
+def taker(
     loaded: Loaded, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
-) -> dict[str, pa.Array]:
-    """Return rows of loaded blocks, a run of each; without a copy where they follow one another."""
+) -> tuple[Callable[[pa.Array], pa.Array], bool]:
+    """Return what takes, of a loaded column, a run of each block, and whether it copies: not if they are one run."""
     starts, stops = starts + loaded.shifts, stops + loaded.shifts
     whole = one_run(starts, stops)
     if whole is not None:
-        return {name: column[whole] for name, column in loaded.columns.items()}
+        first, count = whole.start, whole.stop - whole.start
+        return lambda column: column.slice(first, count), False
     positions = positions_of(starts, stops)
-    return {name: gather(column, positions) for name, column in loaded.columns.items()}
+    return lambda column: gather(column, positions), True

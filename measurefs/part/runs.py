@@ -10,13 +10,16 @@ from measurefs.codec.memory import new_array
 Positions = npt.NDArray[np.int64]
 
 _NEAR = 4
+_ROUNDING = 1e-6
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
 
 
 def positions_of(starts: Positions, stops: Positions) -> Positions:
     """Return the positions of all rows of runs, one run after another."""
     lengths = stops - starts
-    held = np.flatnonzero(lengths)
+    if len(lengths) == 1:
+        return np.arange(starts[0], max(starts[0], stops[0]))
+    held = lengths.nonzero()[0]
     if len(held) < len(lengths):
         starts, stops, lengths = starts[held], stops[held], lengths[held]
     steps = new_array(int(lengths.sum()), np.int64)
@@ -36,17 +39,38 @@ def one_run(starts: Positions, stops: Positions) -> slice | None:
     return slice(int(starts[0]), int(stops[-1]))
 
 
-def lower_bounds(values: Positions, starts: Positions, stops: Positions, least: Positions) -> Positions:
+def distinct(numbers: Positions) -> Positions:
+    """Return, of numbers that do not decrease, each once."""
+    if len(numbers) < 2:
+        return numbers
+    return numbers[np.concatenate(([True], numbers[1:] != numbers[:-1]))]
+
+
+def lower_bounds(values: Positions, starts: Positions, stops: Positions, least: Positions | int) -> Positions:
     """Return, for each run of increasing values, the first row whose value is at least its `least`, or its stop.
 
-    A binary search of all runs at once; none of them is empty. It begins near the row where the value would be if
-    values lay at equal distances, as those of collectors nearly do.
+    None of them is empty. Where the values of a run lie at equal distances, as the times of collectors do, that is seen
+    at once.
     """
     if len(starts) == 1:
-        return starts + np.searchsorted(values[starts[0] : stops[0]], least)
+        return starts + values[starts[0] : stops[0]].searchsorted(least)
     first, last = values[starts].astype(np.float64), values[stops - 1].astype(np.float64)
     share = np.clip((least - first) / np.maximum(last - first, 1), 0, 1)
-    guess = starts + (share * (stops - 1 - starts)).astype(np.int64)
+    guess = starts + np.ceil(share * (stops - 1 - starts) - _ROUNDING).astype(np.int64)
+    sure = (values[guess] >= least) & ((guess == starts) | (values[guess - 1] < least))
+    beyond = values[stops - 1] < least
+    found = np.where(beyond, stops, guess)
+    rest = (~(sure | beyond)).nonzero()[0]
+    if len(rest):
+        wanted = least if isinstance(least, int) else least[rest]
+        found[rest] = _searched(values, starts[rest], stops[rest], wanted, guess[rest])
+    return found
+
+
+def _searched(
+    values: Positions, starts: Positions, stops: Positions, least: Positions | int, guess: Positions
+) -> Positions:
+    """Return the lower bounds by a binary search of all runs at once, which begins near a guess."""
     low, high = np.maximum(guess - _NEAR, starts), np.minimum(guess + _NEAR, stops - 1)
     low = np.where(values[low] < least, low, starts)
     left = np.where(values[high] >= least, high, stops) - low
@@ -64,7 +88,7 @@ def trim(
     """Return what of runs, none of them empty and each in order of time, has times in ``[start, end)``."""
     first, last = starts, stops
     if start > _LEAST:
-        first = lower_bounds(times, starts, stops, np.full(len(starts), start))
+        first = lower_bounds(times, starts, stops, start)
     if end <= _GREATEST:
-        last = lower_bounds(times, starts, stops, np.full(len(starts), end))
+        last = lower_bounds(times, starts, stops, end)
     return first, np.maximum(first, last)

@@ -22,8 +22,8 @@ def wanted_pages(meta: Meta, scan: Scan) -> list[int]:
     keep = (meta.min_time < scan.end) & (meta.max_time >= scan.start)
     if scan.series is not None and scan.series.ids is not None:
         ids = scan.series.ids
-        keep &= np.searchsorted(ids, meta.first_id, "left") < np.searchsorted(ids, meta.last_id, "right")
-    pages = np.flatnonzero(keep)
+        keep &= ids.searchsorted(meta.first_id) < ids.searchsorted(meta.last_id, "right")
+    pages = keep.nonzero()[0]
     if scan.first is not None and scan.series is None:
         pages = _first_pages(meta, pages, scan)
     return pages.tolist()

@@ -32,7 +32,9 @@ from measurefs.part.metadata import (
 )
 from measurefs.part.part import Blocks
 from measurefs.part.rows import Rows
+from measurefs.part.runs import distinct
 from measurefs.part.sections import Sections
+from measurefs.part.series import SeriesTable
 from measurefs.part.summarise import is_worthwhile, summarise
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
 from measurefs.part.tasks import Mapper
@@ -75,11 +77,15 @@ class PartOptions:
 
 
 class Encodings:
-    """Remembers how each column of a table is best encoded, since finding out costs more than encoding."""
+    """Remembers how each column of a table is best encoded, since finding out costs more than encoding.
+
+    Any number of threads may share it.
+    """
 
     def __init__(self, level: int) -> None:
         self._level = level
         self._chosen: dict[str, NumberEncoding] = {}
+        self._entities: tuple[SeriesTable | None, bytes] = None, b""
 
     def of(self, name: str, column: pa.Array) -> NumberEncoding:
         """Return the encoding for a column; reconsidered whenever many rows come together."""
@@ -87,6 +93,14 @@ class Encodings:
         if chosen is None or len(column) >= _RECONSIDER_ROWS:
             chosen = self._chosen[name] = choose(codec.numbers_of(column[:MAX_BLOCK_ROWS]), self._level)
         return chosen
+
+    def entities(self, series: SeriesTable) -> bytes:
+        """Return the entities of a page as they are stored; small parts often have all series, each time the same."""
+        last, encoded = self._entities
+        if last is not series:
+            encoded = encode_entities(series.entities)
+            self._entities = series, encoded
+        return encoded
 
 
 class _Encoded(NamedTuple):
@@ -261,8 +275,11 @@ class PartWriter:
         return pa.DictionaryArray.from_arrays(codes, both.dictionary)
 
     def _append_page(self, held: EncodedBlocks) -> None:
-        used, block_series = np.unique(held.blocks.codes, return_inverse=True)
-        series = held.blocks.series.take(used)
+        codes = held.blocks.codes.astype(np.int64)
+        used = distinct(codes)
+        block_series = used.searchsorted(codes)
+        every = held.blocks.series
+        series = every if len(used) == len(every) else every.take(used)
         _, _, rows, min_times, max_times = held.blocks
         section_starts = np.array([self._sections.size(name) for name in self._section_of], np.int64)
         self._append_chunks(held.chunks)
@@ -274,7 +291,7 @@ class PartWriter:
             held.checks.ravel(),
             section_starts,
         )
-        entities = encode_entities(series.entities)
+        entities = self._encodings.entities(series)
         at_page = self._sections.append(PRIMARY, page)
         at_series = self._sections.append(SERIES, entities)
         self._series += len(series)

@@ -1,17 +1,12 @@
 """Queries: bounds and conditions, reading from pinned snapshots, results."""
 
-from measurefs.query.aggregation.aggregates import Aggregation
-from measurefs.query.aggregation.buckets import Every
-from measurefs.query.aggregation.filling import Fill
-from measurefs.query.aggregation.functions import Values
 from measurefs.query.bounds import MAX_TIME, MIN_TIME, to_nanoseconds
 from measurefs.query.conditions.where import Condition, Where
 from measurefs.query.explain import Work
 from measurefs.query.names import TIME, TIME_TYPE, VERSION, check_names
 from measurefs.query.newest import Newest
-from measurefs.query.plan import ON_CORRUPT, ORDERS, OnCorrupt, Order, Query
+from measurefs.query.plan import ON_CORRUPT, ORDERS, OnCorrupt, Order, Query, Shape
 from measurefs.query.read import Group, Reader, naming_the_remedy
-from measurefs.query.reduce import Reducer
 from measurefs.query.result import QueryResult
 
 __all__ = [
@@ -22,10 +17,7 @@ __all__ = [
     "TIME",
     "TIME_TYPE",
     "VERSION",
-    "Aggregation",
     "Condition",
-    "Every",
-    "Fill",
     "Group",
     "Newest",
     "OnCorrupt",
@@ -33,8 +25,7 @@ __all__ = [
     "Query",
     "QueryResult",
     "Reader",
-    "Reducer",
-    "Values",
+    "Shape",
     "Where",
     "Work",
     "check_names",

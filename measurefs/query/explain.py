@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
 
-from measurefs.part.fetch import Fetch
+from measurefs.part.fetch import Range
 from measurefs.table.snapshot import Snapshot
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,29 +51,22 @@ class Work:
 
     def begin(self, snapshots: Sequence[Snapshot]) -> None:
         """Begin anew, with these tables."""
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, 0)
+        for name in self.__slots__:
+            setattr(self, name, 0)
         self.tables = len(snapshots)
-        self.parts = sum(len(snapshot.parts) for snapshot in snapshots)
-        self.rows_held = sum(part.rows for snapshot in snapshots for part in snapshot.parts)
+        self.parts = sum([len(snapshot.parts) for snapshot in snapshots])
+        self.rows_held = sum([part.rows for snapshot in snapshots for part in snapshot.parts])
 
     def told_by_summaries(self, blocks: int) -> None:
         """Take note of blocks that need not be read after all."""
         self.blocks_known += blocks
         self.blocks_read -= blocks
 
-    def counting(self, reading: Fetch[T]) -> Fetch[T]:
-        """Return a reading that counts what it reads."""
-        data: list[bytes] | None = None
-        while True:
-            try:
-                wanted = next(reading) if data is None else reading.send(data)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            self.requests += 1
-            self.ranges += len(wanted)
-            self.bytes += sum(size for _, _, size in wanted)
-            data = yield wanted
+    def read(self, ranges: Sequence[Range]) -> None:
+        """Take note of a request."""
+        self.requests += 1
+        self.ranges += len(ranges)
+        self.bytes += sum(size for _, _, size in ranges)
 
     def __str__(self) -> str:
         excluded = self.blocks - self.blocks_read - self.blocks_known

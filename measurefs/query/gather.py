@@ -7,18 +7,17 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from measurefs.codec.widening import widened
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import Fetch, fetch, together
-from measurefs.part.part import TIME, VERSION, Loaded, Loading, decode, runs_of, take_runs
+from measurefs.part.part import TIME, VERSION, Loaded, Loading, decode, runs_of, taker
 from measurefs.part.runs import Positions
 from measurefs.part.tasks import Mapper
 from measurefs.query.explain import Work
 from measurefs.query.layout import Layout
 from measurefs.query.plan import Query
-from measurefs.query.slab import Slab
+from measurefs.query.slab import MANY, Later, Slab
 
 T = TypeVar("T")
 Mask = npt.NDArray[np.bool_]
@@ -48,9 +47,21 @@ class Cut(NamedTuple):
     starts: Positions
     stops: Positions
 
-    def slab(self, loaded: Loaded) -> Slab:
-        """Return the rows; `loaded` is of these blocks."""
-        return Slab(self.blocks, self.stops - self.starts, take_runs(loaded, self.starts, self.stops))
+    def slab(self, loaded: Loaded, *, later: bool = False) -> Slab:
+        """Return the rows; `loaded` is of these blocks.
+
+        Parameters
+        ----------
+        loaded : Loaded
+        later : bool
+            Whether many rows may be taken out of it only when a column is asked for; it is held as long.
+        """
+        lengths = self.stops - self.starts
+        take, copies = taker(loaded, self.starts, self.stops)
+        if later and copies and lengths.sum() >= MANY:
+            return Slab(self.blocks, lengths, Later(loaded.columns, lambda name: take(loaded.columns[name])))
+        columns = {name: take(column) for name, column in loaded.columns.items()}
+        return Slab(self.blocks, lengths, columns)
 
     def those(self, blocks: Mask) -> Cut:
         """Return some of the blocks."""
@@ -80,13 +91,11 @@ class Gatherer:
         self._run = run
         self._work = work
         self.keep = keep
-        kinds = {**query.entity, **query.columns}
-        self.types = {TIME: pa.int64(), VERSION: pa.int64()}
-        self.types |= {name: kind.arrow for name, kind in kinds.items()}
+        self.types = query.shape.types
 
     def fetch(self, reading: Fetch[T]) -> T:
         """Run a reading, and count its requests."""
-        return fetch(self._fs, self._work.counting(reading))
+        return fetch(self._fs, reading, self._work.read)
 
     def rows(
         self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
@@ -104,7 +113,7 @@ class Gatherer:
             Times, ``[start, end)``.
         """
         for cut, loaded in self.cuts(layout, portion, names, start, end):
-            yield cut.slab(loaded)
+            yield cut.slab(loaded, later=self.keep)
 
     def matching(
         self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
@@ -134,7 +143,8 @@ class Gatherer:
             return
         rest = self._decode([self._reading(layout, cut.extent, cut.blocks, later) for cut, _ in cuts])
         for slab, (cut, mask), loaded in zip(found, cuts, rest, strict=True):
-            yield Slab(slab.runs, slab.lengths, slab.columns | cut.slab(loaded).filter(mask).columns)
+            columns = {**slab.columns, **cut.slab(loaded).filter(mask).columns}
+            yield Slab(slab.runs, slab.lengths, columns)
 
     def judge(self, layout: Layout, slab: Slab) -> Mask:
         """Return which rows the condition wants."""
@@ -143,7 +153,7 @@ class Gatherer:
             name: column if name in (TIME, VERSION) else widened(column, self.types[name], name)
             for name, column in slab.columns.items()
         }
-        entities = condition.keys & set(self._query.entity)
+        entities = condition.keys & self._query.shape.entity.keys()
         if entities:
             columns |= {
                 name: slab.spread(layout.series.entities.column(name), layout.codes) for name in entities
@@ -191,11 +201,12 @@ class Gatherer:
             readings.append(self._reading(layout, number, blocks, needed))
         for (number, blocks), loaded in zip(portion, self._decode(readings), strict=True):
             starts, stops = runs_of(layout.extents[number], layout.place[blocks], loaded, start, end)
-            yield Cut(number, blocks, starts, stops), loaded.only(names)
+            wanted = loaded if TIME in names else loaded.only(names)
+            yield Cut(number, blocks, starts, stops), wanted
 
     def _decode(self, readings: Sequence[Fetch[Loading]]) -> list[Loaded]:
         loadings: list[Loading] = self.fetch(together(*readings))
-        self._work.chunks += sum(loading.chunks for loading in loadings)
+        self._work.chunks += sum([loading.chunks for loading in loadings])
         return decode(loadings, self._run)
 
     def _reading(

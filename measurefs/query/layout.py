@@ -6,15 +6,17 @@ form a cluster: only there can a row supersede another, so only there are versio
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from measurefs.part.part import Extent
+from measurefs.part.part import Extent, join_blocks
 from measurefs.part.runs import Positions
-from measurefs.part.series import SeriesTable, merge_series
+from measurefs.part.series import SeriesTable
 from measurefs.query.plan import Query
 
 Numbers = npt.NDArray[np.int64]
@@ -34,47 +36,58 @@ class Layout:
         The position of each block's series in `series`.
     rows, low, high : int64 array
         Of each block: rows, first and last time.
-    ordinals : int64 array
-        The place of each block's series in this order.
-    clusters : int64 array
-        The number of each block's cluster; not decreasing.
-    shared : bool array
-        Whether the block's cluster has blocks of several parts.
+    as_stored : bool
+        Whether the extents follow one another, each with its blocks as they lie in it.
     """
 
     def __init__(self, extents: Sequence[Extent], query: Query) -> None:
         self.extents = list(extents)
-        self.series, mappings = merge_series([extent.blocks.series for extent in extents])
-        blocks = [extent.blocks for extent in extents]
-        counts = [len(each.rows) for each in blocks]
-        self.extent = np.repeat(np.arange(len(blocks)), counts)
-        self.place = np.concatenate([np.arange(count) for count in counts])
-        self.codes = np.concatenate([to[each.codes] for to, each in zip(mappings, blocks, strict=True)])
-        self.codes = self.codes.astype(np.int64)
-        self.rows, self.low, self.high = (
-            np.concatenate([getattr(each, name) for each in blocks])
-            for name in ("rows", "min_times", "max_times")
+        self.series, codes, self.rows, self.low, self.high = join_blocks(
+            [extent.blocks for extent in extents]
         )
+        counts = np.array([len(extent.places) for extent in extents])
+        self.codes = codes.astype(np.int64)
+        self.extent = np.arange(len(counts)).repeat(counts)
+        self.place = np.arange(len(codes)) - (counts.cumsum() - counts)[self.extent]
+        self._one_part = len({id(extent.part) for extent in extents}) == 1
         ranks = _listed(self.series, query)
-        one_part = len({id(extent.part) for extent in extents}) == 1
-        if not one_part or ranks is not None:
+        self.as_stored = self._one_part and ranks is None
+        if not self.as_stored:
             by_series = self.codes if ranks is None else ranks[self.codes]
             self._take(np.lexsort((self.low, self.codes, by_series)))
-        self.ordinals = np.cumsum(np.append(0, self.codes[1:] != self.codes[:-1]))
-        self.clusters = np.arange(len(self.rows)) if one_part else self._find_clusters()
-        self.shared = np.bincount(self.clusters)[self.clusters] > 1
 
     def _take(self, order: Positions) -> None:
         for name in ("extent", "place", "codes", "rows", "low", "high"):
             setattr(self, name, getattr(self, name)[order])
 
+    @functools.cached_property
+    def ordinals(self) -> Numbers:
+        """The place of each block's series in this order."""
+        codes = self.codes
+        return np.concatenate(([0], (codes[1:] != codes[:-1]).cumsum()))
+
+    @functools.cached_property
+    def clusters(self) -> Numbers:
+        """The number of each block's cluster; not decreasing."""
+        return np.arange(len(self.rows)) if self._one_part else self._find_clusters()
+
+    @functools.cached_property
+    def shared(self) -> npt.NDArray[np.bool_]:
+        """Whether the block's cluster has blocks of several parts."""
+        if self._one_part:
+            return np.zeros(len(self.rows), np.bool_)
+        return np.asarray(np.bincount(self.clusters)[self.clusters] > 1)
+
     def by_extent(self, chosen: Positions) -> Iterator[tuple[int, Positions]]:
         """Yield the extents that hold some blocks, and the blocks of each as they lie in it."""
         extents = self.extent[chosen]
-        order = np.lexsort((self.place[chosen], extents))
-        firsts = np.flatnonzero(np.diff(extents[order], prepend=-1))
-        for blocks in np.split(chosen[order], firsts[1:]) if len(chosen) else ():
-            yield int(self.extent[blocks[0]]), blocks
+        if not self.as_stored:
+            order = np.lexsort((self.place[chosen], extents))
+            chosen, extents = chosen[order], extents[order]
+        cuts = (extents[1:] != extents[:-1]).nonzero()[0] + 1
+        for first, stop in itertools.pairwise([0, *cuts.tolist(), len(chosen)]):
+            if first < stop:
+                yield int(extents[first]), chosen[first:stop]
 
     def _find_clusters(self) -> Numbers:
         """Return the number of each block's cluster: one begins where all before it in the series have ended."""
@@ -88,7 +101,8 @@ class Layout:
 
 def _listed(series: SeriesTable, query: Query) -> Numbers | None:
     """Return the place of each series in the order in which the caller listed them, None if they were not listed."""
-    listed = query.condition.listed() if query.order == "series" and len(query.entity) == 1 else None
+    shape = query.shape
+    listed = query.condition.listed() if shape.order == "series" and len(shape.entity) == 1 else None
     if listed is None or len(series) == 1:
         return None
     (entities,) = series.entities.columns

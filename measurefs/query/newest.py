@@ -99,26 +99,25 @@ class Newest:
         for extent, known, mine, places in self._reader.known(layout, blocks, self._names):
             if known.summary is None:
                 continue
-            columns = {name: self._last_value(extent, known, name, places) for name in self._names}
+            at = pa.array(places)
+            columns = {name: self._last_value(extent, known, name, at) for name in self._names}
             ones = np.ones(len(mine), np.int64)
             slabs.append(Slab(mine, ones, {name: each for name, each in columns.items() if each is not None}))
             told[mine] = True
         self._reader.work.told_by_summaries(int(told.sum()))
         return slabs, blocks[~told[blocks]]
 
-    def _last_value(self, extent: Extent, known: Known, name: str, places: Positions) -> pa.Array | None:
+    def _last_value(self, extent: Extent, known: Known, name: str, places: pa.Array) -> pa.Array | None:
         """Return a column's values in the last rows of blocks; None if the part does not have it."""
         assert known.summary is not None
         if name == TIME:
-            return pa.array(known.blocks.max_times[places])
+            return pa.array(known.blocks.max_times).take(places)
         if name == VERSION:
-            return pa.array(known.summary.last_versions[places])
+            return pa.array(known.summary.last_versions).take(places)
         statistics = extent.part.statistics(extent, name)
         if statistics is None or statistics.kind is None:
             return None
-        return known.summary.last_row(name, statistics.kind, known.dictionaries.get(name)).take(
-            pa.array(places)
-        )
+        return known.summary.last_row(name, statistics.kind, known.dictionaries.get(name)).take(places)
 
     def _join(self, slabs: Sequence[Slab]) -> Slab:
         return join(slabs, self._types)

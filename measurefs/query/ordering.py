@@ -13,17 +13,34 @@ _RADIX = 1 << 16
 _BITS = 63
 
 
-def time_order(times: npt.NDArray[np.int64], *, descending: bool) -> Positions | None:
+def time_order(times: npt.NDArray[np.int64], series: Positions, *, descending: bool) -> Positions | None:
     """Return the positions that put rows in order of time, those of the same time as they are; None if they are.
 
-    Times of metrics are often multiples of some step. Counted in steps most fit 16 bits, for which NumPy has a radix
-    sort, or leave room in 64 bits for the row's position, so that one unstable sort of numbers does.
+    Often all series have rows of the same times.
+
+    Parameters
+    ----------
+    times : int64 array
+        Of rows in order of series and time.
+    series : int64 array
+        How many rows each series has.
+    descending : bool
     """
     keys = ~times if descending else times
     if (keys[1:] >= keys[:-1]).all():
         return None
-    if len(keys) <= _FEW:
-        return np.argsort(keys, kind="stable")
+    if _are_aligned(times, series):
+        firsts, nth = np.arange(0, len(times), series[0]), np.arange(series[0])
+        return ((nth[::-1] if descending else nth)[:, np.newaxis] + firsts).ravel()
+    return np.argsort(keys, kind="stable") if len(keys) <= _FEW else _argsort(keys)
+
+
+def _argsort(keys: npt.NDArray[np.int64]) -> Positions:
+    """Sort many times stably.
+
+    Times of metrics are often multiples of some step. Counted in steps most fit 16 bits, for which NumPy has a radix
+    sort, or leave room in 64 bits for the row's position, so that one unstable sort of numbers does.
+    """
     low = int(keys.min())
     span = int(keys.max()) - low
     bits = len(keys).bit_length()
@@ -38,6 +55,14 @@ def time_order(times: npt.NDArray[np.int64], *, descending: bool) -> Positions |
     packed = (steps << bits) | np.arange(len(steps))
     packed.sort()
     return packed & ((1 << bits) - 1)
+
+
+def _are_aligned(times: npt.NDArray[np.int64], series: Positions) -> bool:
+    """Whether all series have rows of the same times."""
+    if (series != series[0]).any():
+        return False
+    table = times.reshape(len(series), -1)
+    return bool((table[:, -1] == table[0, -1]).all() and (table == table[0]).all())
 
 
 def _in_steps(since: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

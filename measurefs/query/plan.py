@@ -19,6 +19,59 @@ ON_CORRUPT: tuple[OnCorrupt, ...] = ("error", "skip")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What of a question depends on the measure's columns, the columns asked for and their order alone.
+
+    Attributes
+    ----------
+    names : sequence of str
+        The columns of the result, in order.
+    order : str
+        ``"time"``, ``"-time"`` or ``"series"``.
+    entity, columns : mapping
+        The measure's entity columns, and its tags and fields, with their types.
+    loaded : sequence of str
+        What is read of every row of the result.
+    types : mapping
+        The types in which columns are read: times are numbers.
+    schema : pyarrow.Schema
+        Of the result.
+    """
+
+    names: Sequence[str]
+    order: Order
+    entity: Mapping[str, ColumnType]
+    columns: Mapping[str, ColumnType]
+    loaded: Sequence[str]
+    types: Mapping[str, pa.DataType]
+    schema: pa.Schema
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        order: Order,
+        entity: Mapping[str, ColumnType],
+        columns: Mapping[str, ColumnType],
+    ) -> Shape:
+        """Return the shape of questions for these columns, each of which there is, in this order."""
+        keys = [TIME] if order != "series" or TIME in names else []
+        keys += [VERSION] if VERSION in names else []
+        types = {TIME: pa.int64(), VERSION: pa.int64()}
+        types |= {name: kind.arrow for name, kind in (*entity.items(), *columns.items())}
+        shown = types | {TIME: TIME_TYPE}
+        return cls(
+            names=names,
+            order=order,
+            entity=entity,
+            columns=columns,
+            loaded=[*keys, *(name for name in columns if name in names)],
+            types=types,
+            schema=pa.schema([(name, shown[name]) for name in names]),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What is asked for.
 
@@ -27,13 +80,8 @@ class Query:
     start, end : int
         ``[start, end)``, nanoseconds since 1970-01-01 UTC.
     condition : Condition
-    names : sequence of str
-        The columns of the result, in order.
-    order : str
-        ``"time"``, ``"-time"`` or ``"series"``.
+    shape : Shape
     limit : int or None
-    entity, columns : mapping
-        The measure's entity columns, and its tags and fields, with their types.
     offset : int
         Rows to leave out before the first.
     """
@@ -41,24 +89,9 @@ class Query:
     start: int
     end: int
     condition: Condition
-    names: Sequence[str]
-    order: Order
+    shape: Shape
     limit: int | None
-    entity: Mapping[str, ColumnType]
-    columns: Mapping[str, ColumnType]
     offset: int = 0
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of the result."""
-        known = {TIME: TIME_TYPE, VERSION: pa.int64()}
-        known |= {name: kind.arrow for name, kind in (*self.entity.items(), *self.columns.items())}
-        return pa.schema([(name, known[name]) for name in self.names])
-
-    @property
-    def stored(self) -> list[str]:
-        """The tags and fields of the result."""
-        return [name for name in self.columns if name in self.names]
 
     @property
     def most(self) -> int | None:

@@ -17,6 +17,7 @@ from measurefs.part.part import TIME, VERSION, Extent, First, Known, Part, Scan,
 from measurefs.part.runs import Positions
 from measurefs.part.tasks import Mapper
 from measurefs.part.verify import file_damage
+from measurefs.query.conditions.predicates import decoded
 from measurefs.query.conditions.pruning import Statistics
 from measurefs.query.explain import Work
 from measurefs.query.gather import Gatherer
@@ -24,7 +25,7 @@ from measurefs.query.layout import Layout
 from measurefs.query.names import TIME_TYPE
 from measurefs.query.ordering import time_order
 from measurefs.query.plan import Query
-from measurefs.query.slab import Slab, join, typed
+from measurefs.query.slab import MANY, Later, Slab, join, typed
 from measurefs.query.slices import Slice, TimeSlices, series_slices
 
 Times = npt.NDArray[np.int64]
@@ -35,6 +36,7 @@ _WAVE_ROWS = 4_000_000
 _FIRST_ROWS = 10_000
 _ROW_BYTES = 24
 _SLACK_ROWS = 1 << 17
+_GROUP_ROWS = 1 << 18
 
 
 class Reader:
@@ -79,12 +81,13 @@ class Reader:
         self.work = work or Work()
         self.gatherer = Gatherer(fs, query, run, self.work)
         self._fs = fs
+        self._run = run
         self._skipped = skipped
         self._begins_anew = begins_anew
         self.trusting = skipped is None
         self._cache_bytes = cache_bytes
-        self.names = _names(query)
-        self.slice_rows = max(memory // (_ROW_BYTES + 8 * len(query.names)), 1)
+        self.names = query.shape.loaded
+        self.slice_rows = max(memory // (_ROW_BYTES + 8 * len(query.shape.names)), 1)
         self.types = self.gatherer.types
 
     def batches(self, groups: Sequence[Group]) -> Iterator[pa.RecordBatch]:
@@ -100,6 +103,29 @@ class Reader:
         CorruptionError
             A part is damaged, and that is not to be skipped.
         """
+        for found in self._together(self._limited(groups)):
+            if len(found) == 1:
+                yield self.to_batch(*found[0], self._run)
+            else:
+                yield from self._run(lambda each: self.to_batch(*each), found)
+
+    def _together(self, found: Iterator[tuple[Slab, Layout]]) -> Iterator[list[tuple[Slab, Layout]]]:
+        """Put together rows of which batches can be made at the same time; what they are taken of is kept anyway."""
+        shape = self._query.shape
+        spreads = not shape.entity.keys().isdisjoint(shape.names)
+        group: list[tuple[Slab, Layout]] = []
+        rows = 0
+        for slab, layout in found:
+            group.append((slab, layout))
+            rows += len(slab)
+            costly = len(slab) >= MANY and (spreads or isinstance(slab.columns, Later))
+            if not (costly and self.gatherer.keep and rows < _GROUP_ROWS):
+                yield group
+                group, rows = [], 0
+        if group:
+            yield group
+
+    def _limited(self, groups: Sequence[Group]) -> Iterator[tuple[Slab, Layout]]:
         skip, left = self._query.offset, self._query.limit
         for parts in self.waves(groups):
             if left == 0:
@@ -110,7 +136,7 @@ class Reader:
                 skip -= min(skip, count)
                 if len(kept):
                     self.work.rows += len(kept)
-                    yield self.to_batch(kept, layout)
+                    yield kept, layout
                 if left is not None:
                     left -= len(kept)
                     if left == 0:
@@ -119,16 +145,17 @@ class Reader:
     def waves(self, groups: Sequence[Group]) -> Iterator[list[Part]]:
         """Put spans of time together as long as their rows are few; what is together is planned at once."""
         query = self._query
-        if query.order == "-time":
+        if query.shape.order == "-time":
             groups = list(reversed(groups))
         most = _WAVE_ROWS if query.most is None else min(_WAVE_ROWS, 4 * query.most)
         wave: list[Part] = []
         for group in groups:
             parts = [part for table in group for part in table]
-            rows = sum(part.rows for part in (*wave, *parts))
-            if wave and rows > most and query.order != "series":
-                yield wave
-                wave, most = [], min(4 * most, _WAVE_ROWS)
+            if wave and query.shape.order != "series":
+                rows = sum(part.rows for part in (*wave, *parts))
+                if rows > most:
+                    yield wave
+                    wave, most = [], min(4 * most, _WAVE_ROWS)
             wave += parts
         if wave:
             yield wave
@@ -136,21 +163,23 @@ class Reader:
     def _read(self, parts: Sequence[Part], most: int | None) -> Iterator[tuple[Layout, Slab]]:
         layout, chosen = self.layout(parts, most)
         if layout is not None:
-            read = self._in_series_order if self._query.order == "series" else self._in_time_order
+            in_series = self._query.shape.order == "series"
+            read = self._in_series_order if in_series else self._in_time_order
             for slab in read(layout, chosen, most):
                 yield layout, slab
 
     def layout(self, parts: Sequence[Part], most: int | None = None) -> tuple[Layout | None, Positions]:
         """Find the blocks of parts, and those of them that may hold wanted rows; None if there are none."""
         query, always = self._query, self._query.condition.always
-        first = First(most, query.order) if most is not None and always and most <= _FIRST_ROWS else None
+        order = query.shape.order
+        first = First(most, order) if most is not None and always and most <= _FIRST_ROWS else None
         scan = Scan(query.start, query.end, self.names, query.condition.series, first)
-        found = self.gatherer.fetch(together(*(part.extents(scan) for part in self._sound(parts))))
+        found = self.gatherer.fetch(together(*[part.extents(scan) for part in self._sound(parts)]))
         extents = [extent for each in found for extent in each]
         if not extents:
             return None, np.empty(0, np.int64)
         layout = Layout(extents, query)
-        chosen = np.flatnonzero(self._possible(layout))
+        chosen = np.arange(len(layout.rows)) if always else self._possible(layout).nonzero()[0]
         self.gatherer.keep = int(layout.rows.sum()) * len(self.names) * 8 <= self._cache_bytes * 3 // 4
         self.work.parts_read += len({id(extent.part) for extent in extents})
         self.work.blocks += len(layout.rows)
@@ -161,13 +190,11 @@ class Reader:
         """Return which blocks may hold wanted rows, as far as the index tells; a superseded row hides none."""
         condition = self._query.condition
         possible = np.ones(len(layout.rows), np.bool_)
-        if condition.always:
-            return possible
         for number, blocks in layout.by_extent(np.arange(len(layout.rows))):
             extent = layout.extents[number]
             known = {name: extent.part.statistics(extent, name) for name in condition.columns}
             statistics = {
-                name: Statistics.absent(self._query.columns[name], found.rows)
+                name: Statistics.absent(self._query.shape.columns[name], found.rows)
                 if found.kind is None
                 else Statistics(found.kind, *found[1:])
                 for name, found in known.items()
@@ -186,7 +213,7 @@ class Reader:
 
     def _in_time_order(self, layout: Layout, chosen: Positions, most: int | None) -> Iterator[Slab]:
         query = self._query
-        descending = query.order == "-time"
+        descending = query.shape.order == "-time"
         slices = TimeSlices(layout, chosen, query.start, query.end, descending=descending)
         rows = self.slice_rows if most is None else min(self.slice_rows, most)
         while most is None or most > 0:
@@ -194,9 +221,9 @@ class Reader:
             if taken is None:
                 return
             shorten = functools.partial(slices.shorten, rows=rows)
-            whole = self._joined(self._slice(layout, taken, shorten))
+            (whole,) = self._slice(layout, taken, shorten)
             slices.advance()
-            order = time_order(whole.times, descending=descending)
+            order = time_order(whole.times, _rows_by_series(layout, whole), descending=descending)
             whole = (
                 whole.slice(0, len(whole) if most is None else most)
                 if order is None
@@ -287,6 +314,8 @@ class Reader:
 
     def _ordered(self, layout: Layout, blocks: Positions) -> bool:
         """Whether blocks lie in their extents as they do in the layout."""
+        if layout.as_stored:
+            return True
         extents, places = layout.extent[blocks], layout.place[blocks]
         later = (extents[1:] == extents[:-1]) & (places[1:] > places[:-1])
         return bool((later | (extents[1:] > extents[:-1])).all())
@@ -320,24 +349,26 @@ class Reader:
             return False
         return True
 
-    def to_batch(self, slab: Slab, layout: Layout) -> pa.RecordBatch:
+    def to_batch(self, slab: Slab, layout: Layout, run: Mapper[Any, Any] = map) -> pa.RecordBatch:
         """Turn rows into a batch of the columns that the result has."""
-        arrays: dict[str, pa.Array] = {}
-        for name in self._query.names:
-            if name in self._query.entity:
-                arrays[name] = slab.spread(layout.series.entities.column(name), layout.codes)
-                continue
-            column = typed(slab, name, self.types[name])
-            if name == TIME:
-                column = column.view(TIME_TYPE)
-            arrays[name] = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        return pa.record_batch(arrays)
+        names, column = self._query.shape.names, functools.partial(self._column, slab, layout)
+        arrays = run(column, names) if len(slab) >= 4 * MANY else map(column, names)
+        return pa.RecordBatch.from_arrays(list(arrays), schema=self._query.shape.schema)
+
+    def _column(self, slab: Slab, layout: Layout, name: str) -> pa.Array:
+        if name in self._query.shape.entity:
+            return slab.spread(layout.series.entities.column(name), layout.codes)
+        column, kind = slab.columns.get(name), self.types[name]
+        if column is None or column.type != kind:
+            column = decoded(typed(slab, name, kind))
+        return column.view(TIME_TYPE) if name == TIME else column
 
 
-def _names(query: Query) -> list[str]:
-    """Return what to load of every row of the result."""
-    ordered = [TIME] if query.order != "series" or TIME in query.names else []
-    return [*ordered, *([VERSION] if VERSION in query.names else []), *query.stored]
+def _rows_by_series(layout: Layout, slab: Slab) -> Positions:
+    """Return how many rows there are of each series, in order of the layout."""
+    series = layout.ordinals[slab.runs]
+    firsts = np.concatenate(([True], series[1:] != series[:-1]))[: len(series)].nonzero()[0]
+    return np.add.reduceat(slab.lengths, firsts) if len(firsts) else firsts
 
 
 def _within(slabs: Sequence[Slab], taken: Slice) -> list[Slab]:

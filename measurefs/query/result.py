@@ -97,7 +97,7 @@ class QueryResult:
     def _running(self, memory: int, batch_rows: int | None) -> Iterator[pa.RecordBatch]:
         for batch in self._read(memory):
             for start in range(0, batch.num_rows, batch_rows or batch.num_rows):
-                yield pa.record_batch(batch.slice(start, batch_rows).columns, schema=self.schema)
+                yield batch if batch_rows is None else batch.slice(start, batch_rows)
                 self._check_process()
 
     def _check_process(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,48 @@ from measurefs.part.runs import Positions, positions_of
 
 Mask = npt.NDArray[np.bool_]
 
+MANY = 1 << 14
+"""So many rows are worth another thread."""
+
 _LONG_RUN = 4
+
+
+class Later(Mapping[str, pa.Array]):
+    """Columns that are made when they are asked for, each once; so several threads can make several.
+
+    Parameters
+    ----------
+    names : collection of str
+    make : callable
+        From a name to the column.
+    """
+
+    def __init__(self, names: Collection[str], make: Callable[[str], pa.Array]) -> None:
+        self._names = names
+        self._make = make
+        self._made: dict[str, pa.Array] = {}
+
+    def __getitem__(self, name: str) -> pa.Array:
+        if name not in self._made:
+            if name not in self._names:
+                raise KeyError(name)
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _changed(
+    columns: Mapping[str, pa.Array], change: Callable[[pa.Array], pa.Array]
+) -> Mapping[str, pa.Array]:
+    """Return what columns become: later, if they are there only then."""
+    if isinstance(columns, Later):
+        return Later(columns, lambda name: change(columns[name]))
+    return {name: change(column) for name, column in columns.items()}
 
 
 class Slab:
@@ -36,10 +77,11 @@ class Slab:
     def __init__(self, runs: Positions, lengths: Positions, columns: Mapping[str, pa.Array]) -> None:
         self.runs = runs
         self.lengths = lengths
-        self.columns = dict(columns)
+        self.columns = columns
+        self._rows = int(lengths.sum())
 
     def __len__(self) -> int:
-        return int(self.lengths.sum())
+        return self._rows
 
     @property
     def times(self) -> npt.NDArray[np.int64]:
@@ -52,9 +94,11 @@ class Slab:
 
     def spread(self, values: pa.Array, codes: Positions) -> pa.Array:
         """Return a value for each row: the one at the code of its block."""
+        if len(values) == 1 or len(self.runs) == 1:
+            return pa.repeat(values[int(codes[self.runs[0]])] if len(self) else values[0], len(self))
         if _LONG_RUN * len(self.runs) > len(self):
             return values.take(pa.array(codes[self.blocks()]))
-        held = np.flatnonzero(self.lengths)
+        held = self.lengths.nonzero()[0]
         found = values.take(pa.array(codes[self.runs[held]]))
         ends = pa.array(np.cumsum(self.lengths[held]))
         return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, found))
@@ -65,14 +109,14 @@ class Slab:
 
     def take(self, positions: Positions) -> Slab:
         """Return rows in another order, each a run of its own."""
-        columns = {name: gather(column, positions) for name, column in self.columns.items()}
+        columns = _changed(self.columns, lambda column: gather(column, positions))
         return Slab(self.blocks()[positions], np.ones(len(positions), np.int64), columns)
 
     def slice(self, start: int, stop: int) -> Slab:
         """Return the rows from start up to stop."""
         if start == 0 and stop >= len(self):
             return self
-        columns = {name: column[start:stop] for name, column in self.columns.items()}
+        columns = _changed(self.columns, lambda column: column[start:stop])
         ends = np.cumsum(self.lengths)
         lengths = np.minimum(ends, stop) - np.maximum(ends - self.lengths, start)
         kept = lengths > 0
@@ -83,7 +127,7 @@ class Slab:
         if keep.all():
             return self
         positions = np.flatnonzero(keep)
-        columns = {name: gather(column, positions) for name, column in self.columns.items()}
+        columns = _changed(self.columns, lambda column: gather(column, positions))
         lengths = np.bincount(self.run_numbers()[positions], minlength=len(self.runs))
         return Slab(self.runs[lengths > 0], lengths[lengths > 0], columns)
 
@@ -94,7 +138,7 @@ class Slab:
         order = np.argsort(self.runs, kind="stable")
         starts = (np.cumsum(self.lengths) - self.lengths)[order]
         positions = positions_of(starts, starts + self.lengths[order])
-        columns = {name: gather(column, positions) for name, column in self.columns.items()}
+        columns = _changed(self.columns, lambda column: gather(column, positions))
         return Slab(self.runs[order], self.lengths[order], columns)
 
     def sorted(self, series: Positions, *, supersede: bool) -> Slab:
@@ -122,10 +166,13 @@ def join(slabs: Sequence[Slab], types: Mapping[str, pa.DataType]) -> Slab:
     types : mapping
         The columns of the result.
     """
-    columns = {
-        name: concat_columns([typed(slab, name, kind) for slab in slabs]) if slabs else pa.nulls(0, kind)
-        for name, kind in types.items()
-    }
+
+    def joined(name: str) -> pa.Array:
+        columns = [typed(slab, name, types[name]) for slab in slabs]
+        return concat_columns(columns) if columns else pa.nulls(0, types[name])
+
+    later = any(isinstance(slab.columns, Later) for slab in slabs)
+    columns = Later(types, joined) if later else {name: joined(name) for name in types}
     if len(slabs) == 1:
         return Slab(slabs[0].runs, slabs[0].lengths, columns)
     none = np.empty(0, np.int64)
@@ -139,4 +186,4 @@ def typed(slab: Slab, name: str, kind: pa.DataType) -> pa.Array:
     column = slab.columns.get(name)
     if column is None:
         return pa.nulls(len(slab), kind)
-    return widened(column, kind, name)
+    return column if column.type == kind else widened(column, kind, name)

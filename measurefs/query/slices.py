@@ -37,7 +37,10 @@ def series_slices(layout: Layout, chosen: Positions, rows: int) -> Iterator[Posi
         Blocks of it, increasing.
     rows : int
     """
-    total = np.cumsum(layout.rows[chosen])
+    total = layout.rows[chosen].cumsum()
+    if len(chosen) and total[-1] <= rows:
+        yield chosen
+        return
     clusters = layout.clusters[chosen]
     first, before = 0, 0
     while first < len(chosen):
@@ -118,7 +121,9 @@ class TimeSlices:
 
     def _first(self, live: Mask, rows: int, end: int) -> tuple[Mask, int]:
         """Leave out blocks before whose first rows there are enough others, and what is later than these."""
-        known = np.flatnonzero(live & (self._low >= self._next))
+        known = (live & (self._low >= self._next)).nonzero()[0]
+        if len(known) <= rows:
+            return live, end
         keys = np.unique(np.stack([self._low[known], self._series[known]]), axis=1)
         if keys.shape[1] <= rows:
             return live, end

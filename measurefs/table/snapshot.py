@@ -78,8 +78,8 @@ if hasattr(os, "register_at_fork"):  # a child must not wait for locks that its 
 
 def settle() -> None:
     """Release the snapshots that were dropped; called where no lock is held."""
-    with contextlib.suppress(IndexError):
-        while True:
+    while _dropped:
+        with contextlib.suppress(IndexError):  # another thread may have been quicker
             _dropped.popleft().release()
 
 

@@ -173,8 +173,8 @@ _ROWS = (
         "series-found-by-id",
         "A search for an entity does not find another of the same id.",
         "measurefs/part/part.py",
-        "        mask[candidates] = self.matches(series.entities.take(pa.array(candidates)))\n",
-        "",
+        "        return candidates[[key in self.keys for key in entity_keys(entities)]]\n",
+        "        return candidates\n",
         "tests/query/test_conditions.py::test_series_whose_ids_collide_stay_apart",
     ),
     Mutation(

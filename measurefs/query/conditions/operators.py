@@ -91,9 +91,7 @@ class _Column:
 
     def _among(self, values: pa.Array) -> Predicate:
         bounds = Among(self.name, self._numbers(values), values.null_count > 0)
-        return of_column(
-            self.name, self.type, lambda column: _is_in(column, values), bounds, {self.name: values}
-        )
+        return of_column(self.name, self.type, lambda column: _is_in(column, values), bounds, values)
 
     def equal(self, given: Any) -> Predicate:
         """Be this value."""

@@ -33,12 +33,15 @@ class Predicate:
         What statistics can be asked about it.
     values : mapping or None
         For some columns, all values but null that they can have in rows for which it is true; null may be among these.
+    exact : bool
+        Whether it is true for each of these values.
     """
 
     types: Mapping[str, pa.DataType]
     test: Test
     bounds: Bounds = UNKNOWN
     values: Arrays | None = None
+    exact: bool = False
 
     def mask(self, columns: Arrays, count: int) -> Mask:
         """Return which of the rows it is true for.
@@ -59,6 +62,7 @@ class Predicate:
             if pa.types.is_dictionary(column.type) and len(column.dictionary) < count:
                 with contextlib.suppress(SchemaError):  # of a value that is in the dictionary, but in no row
                     return self._by_value(name, column)
+            return self.test({name: decoded(column)}, count)
         return self.test(
             {name: _plain(columns, name, kind, count) for name, kind in self.types.items()}, count
         )
@@ -76,8 +80,11 @@ class Predicate:
 
 def _plain(columns: Arrays, name: str, kind: pa.DataType, count: int) -> pa.Array:
     column = columns.get(name)
-    if column is None:
-        return pa.nulls(count, kind)
+    return pa.nulls(count, kind) if column is None else decoded(column)
+
+
+def decoded(column: pa.Array) -> pa.Array:
+    """Return a column that may be a dictionary as its values."""
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
@@ -86,10 +93,17 @@ def of_column(
     kind: pa.DataType,
     test: Callable[[pa.Array], pa.Array],
     bounds: Bounds,
-    values: Arrays | None = None,
+    values: pa.Array | None = None,
 ) -> Predicate:
-    """Return a condition on one column that an Arrow function decides."""
-    return Predicate({name: kind}, lambda columns, _: true_rows(test(columns[name])), bounds, values)
+    """Return a condition on one column that an Arrow function decides; with values, it is true for these only."""
+    exact = values is not None
+    return Predicate(
+        {name: kind},
+        lambda columns, _: true_rows(test(columns[name])),
+        bounds,
+        {name: values} if exact else None,
+        exact,
+    )
 
 
 def true_rows(verdict: pa.BooleanArray) -> Mask:

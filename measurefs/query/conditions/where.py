@@ -30,6 +30,7 @@ Mask = npt.NDArray[np.bool_]
 Where: TypeAlias = "Mapping[str, Any] | pc.Expression | None"
 Kinds: TypeAlias = "Mapping[str, ColumnType]"
 _MAX_IDS = 10_000
+_TRUE = Constant(True)
 
 
 class Condition:
@@ -67,7 +68,7 @@ class Condition:
         self._rows: list[Predicate] = []
         series: list[Predicate] = []
         for predicate in _predicates(where, entity, columns):
-            if predicate.bounds == Constant(True):
+            if predicate.bounds == _TRUE:
                 continue
             names = predicate.types.keys()
             if names and names <= entity.keys():
@@ -183,11 +184,16 @@ def _series_filter(predicates: Sequence[Predicate], entity: Kinds, hasher: Hash)
             mask &= predicate.mask(columns, len(entities))
         return mask
 
-    return SeriesFilter(matches, _ids(predicates, entity, hasher))
+    keys = _keys(predicates, entity)
+    if keys is None:
+        return SeriesFilter(matches)
+    ids = np.array(sorted(set(map(hasher, keys))), np.uint64)
+    exact = len(predicates) == len(entity) and all(predicate.exact for predicate in predicates)
+    return SeriesFilter(matches, ids, frozenset(keys) if exact else None)
 
 
-def _ids(predicates: Sequence[Predicate], entity: Kinds, hasher: Hash) -> npt.NDArray[np.uint64] | None:
-    """Return the ids of all entities that can match, if the values of every entity column are given."""
+def _keys(predicates: Sequence[Predicate], entity: Kinds) -> list[bytes] | None:
+    """Return the keys of all entities that can match, if the values of every entity column are given."""
     given: dict[str, pa.Array] = {}
     for predicate in predicates:
         for name, values in (predicate.values or {}).items():
@@ -195,11 +201,11 @@ def _ids(predicates: Sequence[Predicate], entity: Kinds, hasher: Hash) -> npt.ND
                 given[name] = values
     if len(given) < len(entity):
         return None
-    if math.prod(len(values) for values in given.values()) > _MAX_IDS:
+    if math.prod(map(len, given.values())) > _MAX_IDS:
         return None
     lists = [_as_keys(given[name]) for name in entity]
     entities = pa.RecordBatch.from_arrays(_every_pair(lists), list(entity))
-    return np.array(sorted(set(map(hasher, entity_keys(entities)))), np.uint64)
+    return entity_keys(entities)
 
 
 def _as_keys(values: pa.Array) -> pa.Array:
