@@ -49,9 +49,9 @@ def s3_bucket(s3_server: S3Server) -> str:
 
 
 @pytest.fixture
-def s3_url(s3_bucket: str) -> str:
-    """A prefix in a fresh bucket."""
-    return f"s3://{s3_bucket}/some/prefix"
+def s3_url(s3_server: S3Server) -> str:
+    """A fresh prefix, in a bucket where others have been before."""
+    return f"s3://{s3_server.share_bucket()}/{uuid.uuid4().hex}/prefix"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def memory_store() -> Store:
 
 @pytest.fixture
 def s3_store(s3_url: str, s3_options: dict[str, Any]) -> Store:
-    """A prefix in a fresh bucket of the server."""
+    """A fresh prefix on the server."""
     return Store(s3_url, s3_options)
 
 

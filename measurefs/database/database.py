@@ -7,17 +7,15 @@ import math
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from measurefs.database.backup import StoreBackup
 from measurefs.database.dropping import create, drop
 from measurefs.database.identity import IDENTITY, SCHEMA, identify
 from measurefs.database.measure import Measure
 from measurefs.database.outcomes import caught, raise_first
-from measurefs.database.repair import repair_store
 from measurefs.database.schema import EntitySpec, MeasureSchema, TagSpec, make_schema
 from measurefs.database.schema_chain import newest
-from measurefs.database.verify import Checker, verify_store
+from measurefs.database.store_backup import StoreBackup
 from measurefs.fs.cached import DEFAULT_LIMIT, CachedFileSystem, cache_of, past_cache
 from measurefs.fs.errors import (
     ClosedError,
@@ -35,8 +33,10 @@ from measurefs.fs.urls import open_url
 from measurefs.fs.wrappers import ReadOnlyFileSystem
 from measurefs.query import check_names
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions
-from measurefs.table.repair import RepairReport
-from measurefs.table.verify import VerifyReport
+
+if TYPE_CHECKING:
+    from measurefs.table.repair import RepairReport
+    from measurefs.table.verify import VerifyReport
 
 
 class Database(StoreBackup):
@@ -294,11 +294,16 @@ class Database(StoreBackup):
         UnsupportedStoreError
             A newer release wrote some of it.
         """
+        from measurefs.database.verify import Checker, verify_store  # noqa: PLC0415 - rarely needed
+
         self._check_open()
         return verify_store(past_cache(self.fs), Checker.of(self._options, self._runtime))
 
     def repair(self, *, apply: bool = False) -> RepairReport:
         """Make every damaged table one that opens, with everything in it that can be read; see `Measure.repair`."""
+        from measurefs.database.repair import repair_store  # noqa: PLC0415 - rarely needed
+        from measurefs.database.verify import Checker  # noqa: PLC0415
+
         if apply:
             self._check_writable()
         self._check_open()

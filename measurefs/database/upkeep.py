@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from measurefs.database.evolution import KEEP, Evolution, Keep
 from measurefs.database.evolving import evolve
 from measurefs.database.held import HeldMeasure
-from measurefs.database.repair import repair_measure
 from measurefs.database.rewriting import Progress, collect, compact, delete
 from measurefs.database.schema import TagSpec
-from measurefs.database.verify import Checker, verify_measure
 from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.paths import escape
 from measurefs.table import Snapshot
-from measurefs.table.repair import RepairReport
-from measurefs.table.verify import VerifyReport
+
+if TYPE_CHECKING:
+    from measurefs.table.repair import RepairReport
+    from measurefs.table.verify import VerifyReport
 
 
 class MeasureUpkeep(HeldMeasure):
@@ -213,8 +213,11 @@ class MeasureUpkeep(HeldMeasure):
 
     def verify(self) -> VerifyReport:
         """Read every file of the measure and check it; see `Database.verify`."""
+        from measurefs.database.verify import Checker, verify_measure  # noqa: PLC0415 - rarely needed
+
         self._check_open()
-        return verify_measure(past_cache(self._fs), escape(self.name), self._checker)
+        checker = Checker.of(self._options, self._runtime)
+        return verify_measure(past_cache(self._fs), escape(self.name), checker)
 
     def repair(self, *, apply: bool = False) -> RepairReport:
         """Make every damaged table one that opens, with everything in it that can be read.
@@ -240,11 +243,16 @@ class MeasureUpkeep(HeldMeasure):
         FileSystemError
             Something could not be written; repair again.
         """
+        from measurefs.database.repair import repair_measure  # noqa: PLC0415 - rarely needed
+        from measurefs.database.verify import Checker  # noqa: PLC0415
+
         if apply:
             self._check_writable()
         self._check_open()
-        root = escape(self.name)
-        done = repair_measure(past_cache(self._fs), root, self._checker, self._runtime.now, apply=apply)
+        checker = Checker.of(self._options, self._runtime)
+        done = repair_measure(
+            past_cache(self._fs), escape(self.name), checker, self._runtime.now, apply=apply
+        )
         if apply:
             self.refresh_repaired()
         return done
@@ -254,7 +262,3 @@ class MeasureUpkeep(HeldMeasure):
         self._check_open()
         with contextlib.suppress(CorruptionError):
             self._tables.refresh()
-
-    @property
-    def _checker(self) -> Checker:
-        return Checker.of(self._options, self._runtime)

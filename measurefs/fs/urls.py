@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import functools
 import re
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 from measurefs.fs.errors import OpenError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "measurefs.filesystems"
 """The entry-point group: name is the scheme, value the `FileSystem` class (its `from_url` is called)."""
@@ -33,18 +37,16 @@ def open_url(url: str, **storage_options: Any) -> FileSystem:
     UnsupportedStoreError
         No backend serves the scheme, or its packages are not installed.
     """
-    scheme = scheme_of(url)
     try:
-        registered = {entry.name: entry for entry in entry_points(group=GROUP)}
+        entry = _entry(scheme_of(url))
     except OSError as error:
         reason = f"the installed backends cannot be listed: {error}"
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             reason += "; raise the limit on open files (ulimit -n)"
         raise OpenError("open", url, reason, error.errno) from error
-    entry = registered.get(scheme) or registered.get(_FALLBACK)
     if entry is None:
         raise UnsupportedStoreError(
-            f"cannot open {url!r}: no backend is registered for {scheme!r}; is measurefs installed?"
+            f"cannot open {url!r}: no backend is registered for {scheme_of(url)!r}; is measurefs installed?"
         )
     return _load(entry, url).from_url(url, **storage_options)
 
@@ -53,6 +55,22 @@ def scheme_of(url: str) -> str:
     """Return the URL's scheme; a plain path has the scheme ``file``."""
     match = _SCHEME.match(url)
     return match.group(1).lower() if match else "file"
+
+
+def _entry(scheme: str) -> EntryPoint | None:
+    """Return what serves a scheme, or else what serves all that have nothing of their own."""
+    if scheme not in _registered(tuple(sys.path)):
+        _registered.cache_clear()  # it may have been installed since
+    registered = _registered(tuple(sys.path))
+    return registered.get(scheme) or registered.get(_FALLBACK)
+
+
+@functools.lru_cache(maxsize=1)
+def _registered(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Return the backends by scheme. They are kept: to look through all that is installed takes milliseconds."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - as much as all else that a `FileSystem` needs
+
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _load(entry: EntryPoint, url: str) -> type[FileSystem]:

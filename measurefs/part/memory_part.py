@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.cached import cached_property
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
 from measurefs.part.part import TIME, VERSION, Blocks, Extent, Known, Loaded, Loading, Part, Scan
@@ -38,7 +38,7 @@ class MemoryPart(Part):
         self.held = rows
         self._block_rows = block_rows
 
-    @functools.cached_property
+    @cached_property
     def _laid_out(self) -> tuple[Blocks, npt.NDArray[np.int64]]:
         """All blocks, and where each begins; found when first asked for, since many parts never are."""
         rows = self.held

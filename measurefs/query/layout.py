@@ -6,7 +6,6 @@ form a cluster: only there can a row supersede another, so only there are versio
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from measurefs.codec.cached import cached_property
 from measurefs.part.part import Extent, join_blocks
 from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable
@@ -60,18 +60,18 @@ class Layout:
         for name in ("extent", "place", "codes", "rows", "low", "high"):
             setattr(self, name, getattr(self, name)[order])
 
-    @functools.cached_property
+    @cached_property
     def ordinals(self) -> Numbers:
         """The place of each block's series in this order."""
         codes = self.codes
         return np.concatenate(([0], (codes[1:] != codes[:-1]).cumsum()))
 
-    @functools.cached_property
+    @cached_property
     def clusters(self) -> Numbers:
         """The number of each block's cluster; not decreasing."""
         return np.arange(len(self.rows)) if self._one_part else self._find_clusters()
 
-    @functools.cached_property
+    @cached_property
     def shared(self) -> npt.NDArray[np.bool_]:
         """Whether the block's cluster has blocks of several parts."""
         if self._one_part:

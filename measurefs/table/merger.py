@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 _IDLE = 3600.0
 _PAUSES = 0.25
-_PATIENCE = 1.0
+_MOST_PATIENCE = 10.0
 _SPILL_BYTES = 4 << 20
 _INPUT_SHARE, _OUTPUT_SHARE, _AHEAD_SHARE = 4, 4, 4
 
@@ -83,7 +83,6 @@ class Merger:
         self._runtime = runtime
         self._outputs = outputs
         self._recent = recent
-        self._policy = options.merge.settled(remote=fs.remote)
         self._encodings = Encodings(options.part.level)
         self._merging = threading.Lock()
         self._cancelled = threading.Event()
@@ -107,16 +106,17 @@ class Merger:
         if pause > 0:
             return pause
         more = False
+        patience = min(self._options.flush_interval + 1.0, _MOST_PATIENCE)
 
         def work() -> None:
             nonlocal more
-            more = self.merge(_PAUSES, _PATIENCE)
+            more = self.merge(_PAUSES, patience)
 
         if not self.attempts.run(work):
             return _IDLE if isinstance(self.attempts.last_error, FencedError | ClosedError) else 0.0
         if more:
             return 0.0
-        return _IDLE if self._uncommitted_since is None else self._due(_PATIENCE)
+        return _IDLE if self._uncommitted_since is None else self._due(patience)
 
     def merge(self, pauses: float = 0.0, patience: float = 0.0) -> bool:
         """Merge once what the policy chooses; False if it chooses nothing.
@@ -160,7 +160,7 @@ class Merger:
             if part is not None and part.id not in self._left_alone:
                 run.append(part)
                 continue
-            chosen = choose([each.metadata.compressed_bytes for each in run], self._policy)
+            chosen = choose([each.metadata.compressed_bytes for each in run], self._options.merge)
             if chosen is not None:
                 return run[chosen.start : chosen.stop]
             run = []

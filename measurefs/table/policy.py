@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 
 _PART_BYTES = 16 << 10
-_LEAST_INPUTS = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,10 +23,8 @@ class MergeOptions:
         Whether it is done in the background; `TsTable.compact` works either way.
     ratio : float
         Neighbours are merged when the result is so many times as large as the largest of them, or more.
-    least_inputs : int or None
-        So many at once at least. None means 4, and on object stores, where each merge costs requests, `most_inputs`.
-    most_inputs : int
-        So many at most.
+    least_inputs, most_inputs : int
+        So many at once at least, and at most.
     most_parts : int
         A table with more parts than this merges the best of its neighbours whatever their ratio.
     memory : int
@@ -35,30 +32,20 @@ class MergeOptions:
     """
 
     enabled: bool = True
-    ratio: float = 1.7
-    least_inputs: int | None = None
+    ratio: float = 5.0
+    least_inputs: int = 8
     most_inputs: int = 8
     most_parts: int = 15
     memory: int = 64 << 20
 
     def __post_init__(self) -> None:
-        if not 2 <= self.least <= self.most_inputs:
+        if not 2 <= self.least_inputs <= self.most_inputs:
             raise ValueError(
-                f"a merge needs from 2 inputs on, not {self.least} to {self.most_inputs}; "
+                f"a merge needs from 2 inputs on, not {self.least_inputs} to {self.most_inputs}; "
                 "give least_inputs and most_inputs so that 2 <= least_inputs <= most_inputs"
             )
         if not self.ratio > 1 or self.most_parts < 1:
             raise ValueError("ratio must be greater than 1 and most_parts at least 1")
-
-    @property
-    def least(self) -> int:
-        """How many to merge at least."""
-        return min(_LEAST_INPUTS, self.most_inputs) if self.least_inputs is None else self.least_inputs
-
-    def settled(self, *, remote: bool) -> MergeOptions:
-        """Return them for a kind of store."""
-        least = self.most_inputs if remote and self.least_inputs is None else self.least
-        return dataclasses.replace(self, least_inputs=least)
 
 
 def choose(sizes: Sequence[int], options: MergeOptions) -> range | None:
@@ -80,7 +67,7 @@ def choose(sizes: Sequence[int], options: MergeOptions) -> range | None:
             total += costs[last]
             largest = max(largest, costs[last])
             ratio = total / largest
-            enough = last - first + 1 >= options.least and ratio >= options.ratio
+            enough = last - first + 1 >= options.least_inputs and ratio >= options.ratio
             if (enough or crowded) and (best is None or (ratio, -total) > best):
                 best, chosen = (ratio, -total), range(first, last + 1)
     return chosen

@@ -39,7 +39,8 @@ class RawBucket:
 
     def unfinished(self) -> int:
         """How many uploads in parts were begun and neither completed nor aborted."""
-        return len(self.boto.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ()))
+        uploads = self.boto.list_multipart_uploads(Bucket=self._bucket).get("Uploads", ())
+        return sum(upload["Key"].startswith(self._prefix) for upload in uploads)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from measurefs.fs import (
     basename,
     join,
 )
-from measurefs.table.recovery import list_table
+from measurefs.fs.listing import list_dir
 from measurefs.table.tags import parse_tag
 from measurefs.testing.crash_handles import TEMPORARY
 from tests.crash.journal import Beside, Contents, Shape
@@ -86,7 +86,7 @@ class MeasureStore(Store):
     def leftovers(self, fs):
         """Also of dropped segments and measures, of tags, and of the schema."""
         known = {"m.lock", "m.json"}  # of a measure that is there: for whoever drops it next
-        found = [join(DROPPED, entry.name) for entry in list_table(fs, DROPPED) if entry.name not in known]
+        found = [join(DROPPED, entry.name) for entry in list_dir(fs, DROPPED) if entry.name not in known]
         found += [entry.name for entry in fs.read_dir("") if entry.name not in (IDENTITY, DROPPED, "m")]
         with self._reading(fs) as measure:
             if measure is not None:
@@ -121,11 +121,11 @@ def _left_in(fs: FileSystem, measure: Measure) -> Iterator[str]:
     known |= {basename(measure._tables.segment_path(segment)) for segment in segments}
     yield from (join("m", name) for name in names if name not in known)
     for table in {*tables, *kept}:
-        tags = [tag for entry in list_table(fs, table) if (tag := parse_tag(entry.name)) is not None]
+        tags = [tag for entry in list_dir(fs, table) if (tag := parse_tag(entry.name)) is not None]
         named = {record.tag for record in _tag_records(fs) if table.removeprefix("m/") in record.tables}
         yield from (join(table, tag.file) for tag in tags if tag.tag not in named)
     yield from (
-        join("m", TAGS, entry.name) for entry in list_table(fs, join("m", TAGS)) if ".json" not in entry.name
+        join("m", TAGS, entry.name) for entry in list_dir(fs, join("m", TAGS)) if ".json" not in entry.name
     )
 
 

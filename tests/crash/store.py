@@ -26,7 +26,7 @@ Row = tuple[int, int, int | None]
 DAY = 86_400_000_000_000
 PERIOD = 3600.0
 TTL = DAY
-MERGING = MergeOptions(least_inputs=2)
+MERGING = MergeOptions(least_inputs=2, ratio=1.1)
 
 EXTRA_FROM = 500
 """Rows of ids from here on have a value in the field ``extra``, too, when there is one."""

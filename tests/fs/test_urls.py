@@ -70,6 +70,16 @@ def test_a_backend_of_somebody_elses_is_found(tmp_path, installed):
     assert fs.asked == ("Theirs://some/where", {"key": "x"})
 
 
+def test_a_backend_that_is_installed_later_is_found(tmp_path, installed):
+    with pytest.raises(UnsupportedStoreError):
+        open_url("theirs://x")
+    (tmp_path / "their_backend.py").write_text(
+        "from measurefs.backends.memory import MemoryFileSystem\nclass Theirs(MemoryFileSystem):\n    pass\n"
+    )
+    installed("theirs", "their_backend:Theirs")
+    assert type(open_url("theirs://x")).__name__ == "Theirs"
+
+
 def test_a_backend_that_lacks_a_package_says_so(tmp_path, installed):
     (tmp_path / "their_backend.py").write_text("import package_that_is_missing\n")
     installed("theirs", "their_backend:Theirs")

@@ -11,11 +11,15 @@ import pandas  # noqa: F401
 import pyarrow.compute  # noqa: F401
 
 import measurefs.cli
-import measurefs.database
+import measurefs.database.repair
+import measurefs.query.reduce
 import measurefs.table
 import tests.crash.journal
 import tests.table.tables  # noqa: F401
+from measurefs.fs import open_url
 from tests.s3_server import _session
+
+open_url("memory://").close()  # which looks for the backends that are installed
 
 with contextlib.suppress(ImportError):
     import s3fs  # noqa: F401

@@ -166,6 +166,7 @@ def full(store: Path, seconds: float) -> None:
         ingest.heal()
         again = Ingest(store)
         again.number, again.taken = ingest.number, set(ingest.taken)
+        again.measure.gc()  # or it might make room meanwhile
         ballast = fill(store)
         again.write(durable=False)
         fails(again.database.close, errno.ENOSPC, what_to_do)

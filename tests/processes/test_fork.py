@@ -71,8 +71,8 @@ def row(number: int, day: int = 0) -> dict[str, list[Any]]:
 
 
 def seen_afresh(place: Place) -> list[int]:
-    """What a reader finds who opens the store here and now."""
-    with open_database(place, read_only=True) as database:
+    """What a reader finds who opens the store here and now, and looks again where a writer was faster."""
+    with open_database(place, read_only=True, max_age=0.0) as database:
         return values_of(database.measure("m"), "value")
 
 
@@ -130,7 +130,7 @@ def forks(_: Connection, place: Place) -> None:
 
 def forks_while_a_thread_writes(pipe: Connection, place: Place, times: int) -> None:
     """Fork many times while threads write, flush and query."""
-    busy = TableOptions(flush_interval=0.02, gc_interval=0.02, gc_grace=0.0)
+    busy = TableOptions(flush_interval=0.02, gc_interval=0.02, gc_grace=0.5)
     over = threading.Event()
     written = itertools.count()
     with open_database(place, options=busy) as database, contextlib.ExitStack() as stack:

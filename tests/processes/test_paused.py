@@ -60,7 +60,8 @@ def test_who_was_taken_over_acknowledges_nothing_more_and_damages_nothing(s3_sto
         os.kill(child.pid, signal.SIGCONT)
         told = [*child.rest()]
     late = {message for message in told if isinstance(message, int)}
-    assert late == set()
+    assert len(late) <= 1
+    assert late <= held, "it may have stopped between a commit and saying so"
     assert "taken over" in told[-1]
     assert acknowledged | {-1} <= held
     measure.write(columns({(1, 10**6 + 1): -2}, None), durable=True)

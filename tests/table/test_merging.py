@@ -17,6 +17,7 @@ from measurefs.part.held import Cache
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.table import Background, Runtime, TableSchema
+from measurefs.table.policy import MergeOptions
 from measurefs.table.verify import verify_table
 from measurefs.testing import Fault, FaultFileSystem, Stall
 from tests.part.made import COMPACT, EVER, WIDE, keyed, make_rows
@@ -40,6 +41,8 @@ from tests.table.tables import (
     stored,
     until,
 )
+
+EAGER = MergeOptions(least_inputs=4, ratio=1.7)
 
 
 class TestCompaction:
@@ -163,7 +166,7 @@ class TestInTheBackground:
 
     def test_can_be_left_to_the_caller(self):
         fs = MemoryFileSystem()
-        with open_table(fs) as table:
+        with open_table(fs, merge=EAGER) as table:
             for number in SEVEN:
                 table.add(one(number))
                 table.flush()
@@ -267,7 +270,7 @@ class TestFailures:
     def test_in_the_background_shows_and_is_tried_again(self):
         fs = FaultFileSystem(MemoryFileSystem())
         grow(fs, *SEVEN)
-        with open_table(fs) as table:
+        with open_table(fs, merge=EAGER) as table:
             fs.add(Fault("write", "*.part", error="disk full"))
             table.merge()
             assert "space" in table.stats()["merge_error"]
@@ -280,7 +283,7 @@ class TestFailures:
         fs = MemoryFileSystem()
         grow(fs, *range(1, 10))
         flip(fs, data_path(fs, 4))
-        with open_table(fs) as table:
+        with open_table(fs, merge=EAGER) as table:
             until(lambda: table.merge() > 60)
             assert table.stats()["file_parts"] == 3
             assert "checksum" in table.stats()["merge_error"]

@@ -19,7 +19,6 @@ from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import acero
 
 AND = frozenset({"and", "and_kleene"})
 OR = frozenset({"or", "or_kleene"})
@@ -172,6 +171,9 @@ def evaluate(expression: pc.Expression, table: pa.Table) -> pa.BooleanArray:
     pyarrow.ArrowException
         Arrow cannot evaluate it.
     """
+    # Imported here: it brings Arrow's data sets, and these pandas where it is installed; a quarter of a second.
+    from pyarrow import acero  # noqa: PLC0415
+
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(table))
     project = acero.Declaration("project", acero.ProjectNodeOptions([expression], ["found"]), [source])
     found = project.to_table(use_threads=False).column(0).combine_chunks()

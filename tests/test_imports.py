@@ -1,0 +1,90 @@
+"""What a program waits for before it can begin: the modules that are imported, each by a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+NOT_OURS = {
+    "aiobotocore",
+    "asyncio",
+    "boto3",
+    "botocore",
+    "click",
+    "dask",
+    "duckdb",
+    "fsspec",
+    "matplotlib",
+    "polars",
+    "psutil",
+    "pyarrow.acero",  # brings data sets
+    "pyarrow.dataset",  # brings pandas, and Parquet
+    "pyarrow.parquet",
+    "rich",
+    "s3fs",
+    "ssl",
+}
+"""What no program needs that opens a local store, writes and reads rows."""
+
+RARELY = {
+    "measurefs.backends.fsspec",
+    "measurefs.backends.s3",
+    "measurefs.cli",
+    "measurefs.database.backup",
+    "measurefs.database.repair",
+    "measurefs.database.transfer",
+    "measurefs.database.verify",
+    "measurefs.interop",
+    "measurefs.query.aggregation",
+    "measurefs.testing",
+}
+
+HELP = """
+sys.argv = ["measurefs", "--help"]
+try:
+    from measurefs.cli import main
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+
+OPENING = """
+import measurefs
+db = measurefs.open({place!r})
+"""
+
+USING = """
+cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
+cpu.write({"time": ["2026-01-01T00:00:00Z"], "host": ["a"], "usage": [0.5]})
+db.flush()
+assert cpu.query(where={"host": "a"}).to_arrow().num_rows == 1
+db.close()
+"""
+
+
+def loaded(program: str) -> set[str]:
+    """Return the modules that a process has loaded once it has run a program."""
+    source = f"import sys\n{program}\nprint('\\n' + __import__('json').dumps(list(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_help_needs_no_arrays() -> None:
+    modules = loaded(HELP)
+    assert "measurefs.cli" in modules
+    assert not modules & {"numpy", "pandas", "pyarrow", "measurefs.database", "measurefs.fs"}
+
+
+def test_opening_needs_no_pandas(tmp_path) -> None:
+    modules = loaded(OPENING.format(place=str(tmp_path)))
+    assert "measurefs.backends.local" in modules
+    assert not modules & (NOT_OURS | RARELY | {"pandas"})
+
+
+def test_writing_and_reading_need_nothing_optional() -> None:
+    # Arrow itself loads pandas, where it is installed, for the first array that it makes of Python's values.
+    modules = loaded(OPENING.format(place="memory://imports") + USING)
+    assert "measurefs.backends.memory" in modules
+    assert not modules & (NOT_OURS | RARELY)
