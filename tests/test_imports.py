@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import measurefs
+
 NOT_OURS = {
     "aiobotocore",
     "asyncio",
@@ -63,6 +65,13 @@ db.close()
 """
 
 
+ASKING = """
+found = db.measure("cpu").query(100, 200, {"host": "host-3"}).to_arrow()
+assert found.num_rows == 14, found.num_rows
+db.close()
+"""
+
+
 def loaded(program: str) -> set[str]:
     """Return the modules that a process has loaded once it has run a program."""
     source = f"import sys\n{program}\nprint('\\n' + __import__('json').dumps(list(sys.modules)))"
@@ -80,6 +89,15 @@ def test_help_needs_no_arrays() -> None:
 def test_opening_needs_no_pandas(tmp_path) -> None:
     modules = loaded(OPENING.format(place=str(tmp_path)))
     assert "measurefs.backends.local" in modules
+    assert not modules & (NOT_OURS | RARELY | {"pandas"})
+
+
+def test_a_question_about_a_series_needs_no_pandas(tmp_path) -> None:
+    with measurefs.open(tmp_path) as db:
+        cpu = db.create_measure("cpu", entity=["host"], tags={"team": "string"}, fields={"usage": "float64"})
+        hosts = [f"host-{number % 7}" for number in range(1_000)]
+        cpu.write({"time": range(1_000), "host": hosts, "team": hosts, "usage": [0.25] * 1_000})
+    modules = loaded(OPENING.format(place=str(tmp_path)) + ASKING)
     assert not modules & (NOT_OURS | RARELY | {"pandas"})
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import numbers
-from measurefs.codec.memory import new_array
+from measurefs.codec.memory import array_of, new_array
 from measurefs.codec.numbers import NumberEncoding
 from measurefs.codec.types import ColumnType
 from measurefs.codec.zstd import MOST_EXPANSION, compress, decompress
@@ -240,7 +240,7 @@ def _decode_validity(body: bytes, rows: int, path: str) -> tuple[npt.NDArray[np.
 def _decode_numbers(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Array:
     out: npt.NDArray[Any] = np.empty(count, np.float64 if kind is ColumnType.FLOAT64 else np.int64)
     numbers.decode_into(body, out, path)
-    return pa.array(out.astype(np.bool_) if kind is ColumnType.BOOL else out)
+    return pa.array(out.astype(np.bool_)) if kind is ColumnType.BOOL else array_of(out)
 
 
 def _coded(
@@ -250,7 +250,7 @@ def _coded(
     numbers.decode_runs(bodies, codes, bounds, path)
     if len(codes) and not (codes.min() >= 0 and codes.max() < len(dictionary)):
         raise CorruptionError(path, "a chunk of codes points outside its dictionary")
-    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), dictionary, safe=False)
+    return pa.DictionaryArray.from_arrays(array_of(codes.astype(np.int32)), dictionary, safe=False)
 
 
 def _decode_bytes(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Array:
@@ -266,7 +266,7 @@ def _decode_list(body: bytes, count: int, kind: ColumnType, path: str) -> pa.Arr
     offsets, rest = _decode_offsets(body, count, path)
     total = int(offsets[-1])
     elements = _decode(rest, total, kind.element, None, path) if total else pa.nulls(0, kind.element.arrow)
-    return pa.ListArray.from_arrays(pa.array(offsets), elements)
+    return pa.ListArray.from_arrays(array_of(offsets), elements)
 
 
 def _decode_offsets(body: bytes, count: int, path: str) -> tuple[npt.NDArray[np.int32], bytes]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import columns as codec
-from measurefs.codec.memory import new_array
+from measurefs.codec.memory import array_of, new_array
 from measurefs.codec.types import ColumnType
 from measurefs.part.rows import concat_columns
 
@@ -172,7 +172,7 @@ class HeldColumn:
         if not self._nulls and self._kind in _PLAIN:
             values = new_array(bounds[-1][1], _PLAIN[self._kind])
             codec.decode_numbers(chunks, values, bounds, path)
-            return pa.array(values)
+            return array_of(values)
         if not self._nulls and self._dictionary is not None and all(map(codec.is_coded, chunks)):
             return codec.decode_codes(chunks, bounds, self._dictionary, path)
         pieces = [

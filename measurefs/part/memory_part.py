@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from measurefs.codec.cached import cached_property
+from measurefs.codec.memory import array_of
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
 from measurefs.part.part import TIME, VERSION, Blocks, Extent, Known, Loaded, Loading, Part, Scan
@@ -68,7 +68,7 @@ class MemoryPart(Part):
         rows = self.held
         columns = {name: rows.columns[name] for name in names if name in rows.columns}
         keys = {TIME: rows.times, VERSION: rows.versions}
-        columns |= {name: pa.array(values) for name, values in keys.items() if name in names}
+        columns |= {name: array_of(values) for name, values in keys.items() if name in names}
         count = len(extent.places) if which is None else int(np.count_nonzero(which))
         loaded = Loaded(columns, np.zeros(count, np.int64))
         return Loading(lambda: loaded, [], 0)

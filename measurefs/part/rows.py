@@ -75,11 +75,11 @@ class Rows:
 def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
     """Take values by position; NumPy is several times as fast as Arrow where there are no nulls."""
     if _is_plain(column):
-        return pa.array(memory.take(values_of(column), positions))
+        return memory.array_of(memory.take(values_of(column), positions))
     if pa.types.is_dictionary(column.type) and column.null_count == 0:
         codes = memory.take(values_of(column.indices), positions)
-        return pa.DictionaryArray.from_arrays(pa.array(codes), column.dictionary, safe=False)
-    return column.take(pa.array(positions))
+        return pa.DictionaryArray.from_arrays(memory.array_of(codes), column.dictionary, safe=False)
+    return column.take(memory.array_of(positions))
 
 
 def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
@@ -87,7 +87,7 @@ def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
     if len(columns) == 1:
         return columns[0]
     if all(_is_plain(column) for column in columns):
-        return pa.array(memory.join([values_of(column) for column in columns]))
+        return memory.array_of(memory.join([values_of(column) for column in columns]))
     dictionaries = [pa.types.is_dictionary(column.type) for column in columns]
     if any(dictionaries) and not all(dictionaries):
         columns = [

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from measurefs.codec.memory import array_of
+
 Hash = Callable[[bytes], int]
 Codes = npt.NDArray[np.int32]
 
@@ -50,7 +52,7 @@ class SeriesTable:
         if len(positions) == 1:
             (place,) = positions.tolist()
             return SeriesTable(self.ids[place : place + 1], self.entities.slice(place, 1))
-        return SeriesTable(self.ids[positions], self.entities.take(pa.array(positions)))
+        return SeriesTable(self.ids[positions], self.entities.take(array_of(positions)))
 
     def equals(self, other: SeriesTable) -> bool:
         """Whether both hold the same series."""
@@ -130,10 +132,10 @@ def _distinct(entities: pa.RecordBatch) -> tuple[Codes, pa.RecordBatch]:
         return codes, pa.record_batch([first], names=entities.schema.names)
     for column in columns[1:]:
         pairs = codes.astype(np.int64) * len(column.dictionary) + np.asarray(column.indices)
-        codes = np.asarray(pa.array(pairs).dictionary_encode().indices)
+        codes = np.asarray(array_of(pairs).dictionary_encode().indices)
     rows = np.empty(int(codes.max(initial=-1)) + 1, np.int64)
     rows[codes] = np.arange(len(codes))
-    plain = [column.take(pa.array(rows)).dictionary_decode() for column in columns]
+    plain = [column.take(array_of(rows)).dictionary_decode() for column in columns]
     return codes, pa.record_batch(plain, names=entities.schema.names)
 
 
@@ -141,7 +143,7 @@ def _encode_column(column: pa.Array) -> pa.DictionaryArray:
     """Return the column as a dictionary of distinct values that all occur."""
     if not pa.types.is_dictionary(column.type):
         return column.dictionary_encode()
-    return column.take(pa.array(np.arange(len(column)))).dictionary_decode().dictionary_encode()
+    return column.take(array_of(np.arange(len(column)))).dictionary_decode().dictionary_encode()
 
 
 def entity_keys(entities: pa.RecordBatch) -> list[bytes]:
@@ -226,7 +228,7 @@ def _starts_of_runs(
     again = np.flatnonzero(~new)
     if len(again) == 0:
         return new
-    here, before = entities.take(pa.array(order[again])), entities.take(pa.array(order[again - 1]))
+    here, before = entities.take(array_of(order[again])), entities.take(array_of(order[again - 1]))
     same = np.ones(len(again), np.bool_)
     for left, right in zip(here.columns, before.columns, strict=True):
         same &= np.asarray(pc.equal(left, right))
@@ -239,7 +241,7 @@ def _starts_of_runs(
 def _keys_ordered(
     entities: pa.RecordBatch, order: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64]
 ) -> bool:
-    keys = entity_keys(entities.take(pa.array(order)))
+    keys = entity_keys(entities.take(array_of(order)))
     ordered = list(zip(ids[order].tolist(), keys, strict=True))
     return all(left <= right for left, right in itertools.pairwise(ordered))
 

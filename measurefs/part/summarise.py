@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from measurefs.codec import columns as codec
 from measurefs.codec.arrays import Array
+from measurefs.codec.memory import array_of
 from measurefs.part.rows import concat_columns
 from measurefs.part.summary import NULL, RAW, Bools, ColumnSummary, Ints, NumberSummary, ValueSummary
 
@@ -47,7 +48,7 @@ def summarise(column: pa.Array | Array, starts: Ints) -> ColumnSummary:
     if pa.types.is_dictionary(kind):
         last_raw = pa.nulls(len(starts) - 1, kind.value_type)
     else:
-        last_raw = column.take(pa.array(starts[1:] - 1))
+        last_raw = column.take(array_of(starts[1:] - 1))
     return summarise_codes(codes_of(column), last_raw, starts)
 
 
@@ -63,7 +64,7 @@ def summarise_chunks(chunks: Sequence[pa.Array], starts: Ints) -> ColumnSummary:
         ]
     )
     codes = np.concatenate([codes_of(chunk) for chunk in chunks])
-    return summarise_codes(codes, raw.take(pa.array(starts[1:] - 1)), starts)
+    return summarise_codes(codes, raw.take(array_of(starts[1:] - 1)), starts)
 
 
 def codes_of(column: pa.Array) -> Array:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from measurefs.codec import columns as codec
 from measurefs.codec.checksum import checksum, checksum32
 from measurefs.codec.columns import Chunk
+from measurefs.codec.memory import array_of
 from measurefs.codec.numbers import NumberEncoding, choose
 from measurefs.codec.types import ColumnType
 from measurefs.fs.filesystem import FileSystem
@@ -221,8 +222,8 @@ class PartWriter:
 
     def _stored_columns(self, rows: Rows) -> Iterator[tuple[str, pa.Array]]:
         """Yield all columns of the chunk table, each made only when it is its turn."""
-        yield "", pa.array(rows.times)
-        yield "version", pa.array(rows.versions)
+        yield "", array_of(rows.times)
+        yield "version", array_of(rows.versions)
         for column in self._columns:
             yield column.name, self._as_stored(column, rows)
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.memory import array_of
 from measurefs.part.part import TIME, VERSION, Extent, Known
 from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable, merge_series
@@ -56,7 +57,7 @@ class Newest:
             order = np.argsort(np.concatenate(places))
             (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
             self._reader.work.rows += batch.num_rows
-            yield batch.take(pa.array(order))
+            yield batch.take(array_of(order))
 
     def _find(self, layout: Layout, left: Positions) -> Slab:
         """Return the newest rows of the series of some blocks.
@@ -99,7 +100,7 @@ class Newest:
         for extent, known, mine, places in self._reader.known(layout, blocks, self._names):
             if known.summary is None:
                 continue
-            at = pa.array(places)
+            at = array_of(places)
             columns = {name: self._last_value(extent, known, name, at) for name in self._names}
             ones = np.ones(len(mine), np.int64)
             slabs.append(Slab(mine, ones, {name: each for name, each in columns.items() if each is not None}))
@@ -111,9 +112,9 @@ class Newest:
         """Return a column's values in the last rows of blocks; None if the part does not have it."""
         assert known.summary is not None
         if name == TIME:
-            return pa.array(known.blocks.max_times).take(places)
+            return array_of(known.blocks.max_times).take(places)
         if name == VERSION:
-            return pa.array(known.summary.last_versions).take(places)
+            return array_of(known.summary.last_versions).take(places)
         statistics = extent.part.statistics(extent, name)
         if statistics is None or statistics.kind is None:
             return None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from measurefs.codec.columns import values_of
+from measurefs.codec.memory import array_of
 from measurefs.codec.widening import widened
 from measurefs.part.part import TIME, VERSION
 from measurefs.part.rows import concat_columns, gather, sorted_positions
@@ -97,10 +98,10 @@ class Slab:
         if len(values) == 1 or len(self.runs) == 1:
             return pa.repeat(values[int(codes[self.runs[0]])] if len(self) else values[0], len(self))
         if _LONG_RUN * len(self.runs) > len(self):
-            return values.take(pa.array(codes[self.blocks()]))
+            return values.take(array_of(codes[self.blocks()]))
         held = self.lengths.nonzero()[0]
-        found = values.take(pa.array(codes[self.runs[held]]))
-        ends = pa.array(np.cumsum(self.lengths[held]))
+        found = values.take(array_of(codes[self.runs[held]]))
+        ends = array_of(np.cumsum(self.lengths[held]))
         return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, found))
 
     def run_numbers(self) -> Positions:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.memory import array_of
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.part.part import Blocks
@@ -150,9 +151,9 @@ class Aggregation:
             if self.fill is not None:
                 return self._filled(entries, arrays)
             order = np.lexsort((_codes(entries), entries.buckets))
-            columns = [pa.array(entries.buckets).view(TIME_TYPE), *entries.keys, *arrays]
+            columns = [array_of(entries.buckets).view(TIME_TYPE), *entries.keys, *arrays]
         if len(order) > 1 and (np.diff(order) != 1).any():
-            columns = [column.take(pa.array(order)) for column in columns]
+            columns = [column.take(array_of(order)) for column in columns]
         return pa.table(columns, schema=self.schema)
 
     def _nothing(self, count: int) -> Entries:
@@ -170,7 +171,7 @@ class Aggregation:
         results = {name: Results(partials) for name, partials in entries.values.items()}
         with np.errstate(all="ignore"):
             return [
-                pa.array(entries.rows.counts)
+                array_of(entries.rows.counts)
                 if function.column == ROWS
                 else results[function.column].of(function)
                 for function in self.functions
@@ -191,9 +192,9 @@ class Aggregation:
         last = max(first, int(buckets.max())) if self.end is None else self.end - 1
         times = filled_times(wanted.buckets, first, last, groups)
         sheet = Sheet.of(times, groups, buckets, ids)
-        columns = [pa.array(np.repeat(times, groups)).view(TIME_TYPE)]
+        columns = [array_of(np.repeat(times, groups)).view(TIME_TYPE)]
         groups_of_rows = np.tile(example, len(times)) if wanted.by else example
-        columns += [key.take(pa.array(groups_of_rows)) for key in entries.keys]
+        columns += [key.take(array_of(groups_of_rows)) for key in entries.keys]
         for function, array in zip(self.functions, arrays, strict=True):
             columns.append(sheet.filled(array, 0 if function.name == "count" else self.fill))
         return pa.table(columns, schema=self.schema)

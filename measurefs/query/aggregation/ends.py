@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.memory import array_of
 from measurefs.codec.types import ColumnType
 from measurefs.query.aggregation.groups import Grouping, Ints
 from measurefs.query.aggregation.partials import GREATEST, LEAST, Extremes, Partial, number_type
@@ -113,7 +114,7 @@ class Last(Ends):
 
 
 def _take(values: Values, positions: Ints) -> Values:
-    return values[positions] if isinstance(values, np.ndarray) else values.take(pa.array(positions))
+    return values[positions] if isinstance(values, np.ndarray) else values.take(array_of(positions))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ class _TextExtremes(Extremes):
             return cls(pa.nulls(len(runs.counts), dictionary.type))
         used = np.zeros(len(dictionary), np.bool_)
         used[codes] = True
-        words = dictionary.take(pa.array(np.flatnonzero(used)))
+        words = dictionary.take(array_of(np.flatnonzero(used)))
         order, ranks = _ranks(words)
         by_code = np.zeros(len(used), np.int64)
         by_code[used] = ranks

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from measurefs.codec.memory import array_of
 from measurefs.codec.types import ColumnType
 from measurefs.part.runs import positions_of
 from measurefs.part.series import SeriesTable, narrowed
@@ -266,7 +267,7 @@ def _bucket_codes(numbers: Ints) -> tuple[Array, int]:
     low, high = int(numbers.min()), int(numbers.max())
     if high - low < _WIDE:
         return numbers - low, high - low + 1
-    found = pa.array(numbers).dictionary_encode()
+    found = array_of(numbers).dictionary_encode()
     return np.asarray(found.indices), len(found.dictionary)
 
 

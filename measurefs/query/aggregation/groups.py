@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.memory import array_of
 from measurefs.query.aggregation.sorting import order_of
 
 Array = npt.NDArray[Any]
@@ -38,7 +39,7 @@ class Codes(NamedTuple):
 
     def at(self, entries: Ints) -> pa.Array:
         """Return the values of some entries."""
-        return self.values.take(pa.array(self.codes[entries]))
+        return self.values.take(array_of(self.codes[entries]))
 
 
 def encoded(column: pa.Array) -> Codes:
@@ -55,7 +56,7 @@ def ranked(column: pa.Array) -> Codes:
     order = order_of(found.values)
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
-    return Codes(ranks[found.codes], found.bound, found.values.take(pa.array(order)))
+    return Codes(ranks[found.codes], found.bound, found.values.take(array_of(order)))
 
 
 def _one_nan_one_zero(column: pa.Array) -> pa.Array:
@@ -93,7 +94,7 @@ def dense(codes: Ints, bound: int) -> tuple[Ints, int]:
         used[codes] = True
         numbers = np.cumsum(used) - 1
         return numbers[codes], int(numbers[-1]) + 1
-    found = pa.array(codes).dictionary_encode()
+    found = array_of(codes).dictionary_encode()
     return np.asarray(found.indices).astype(np.int64), len(found.dictionary)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec.columns import values_of
+from measurefs.codec.memory import array_of
 from measurefs.codec.types import ColumnType
 from measurefs.codec.widening import widened
 
@@ -71,11 +72,11 @@ class Vector:
     def at(self, rows: Positions) -> Values:
         """Return the values, none of them null, at these positions: numbers, or an Arrow array of anything else."""
         if self.array is not None:
-            return self.array.take(pa.array(rows))
+            return self.array.take(array_of(rows))
         assert self.values is not None
         if self.dictionary is None:
             return self.numbers_at(rows)
-        return self.dictionary.take(pa.array(self.values[rows]))
+        return self.dictionary.take(array_of(self.values[rows]))
 
     def numbers_at(self, rows: Positions) -> Array:
         """Return the numbers at these positions as int64 or float64."""
@@ -89,5 +90,5 @@ class Vector:
             None if self.values is None else self.values[rows],
             None if self.valid is None else self.valid[rows],
             self.dictionary,
-            None if self.array is None else self.array.take(pa.array(rows)),
+            None if self.array is None else self.array.take(array_of(rows)),
         )
