@@ -67,7 +67,7 @@ db.close()
 
 ASKING = """
 found = db.measure("cpu").query(100, 200, {"host": "host-3"}).to_arrow()
-assert found.num_rows == 14, found.num_rows
+assert found.num_rows == 15, found.num_rows
 db.close()
 """
 
