@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from data import FIELDS
+
+from benchmarks.data import FIELDS
 
 Columns: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 PLACES = ("time", "host", "region")

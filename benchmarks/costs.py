@@ -1,6 +1,6 @@
 """What a table costs a day in requests to an object store, at several flush intervals, and what its readers cost.
 
-Run it as ``python benchmarks/costs.py [--rows 1000] [--row-bytes 8] [--put 0.005] [--get 0.0004] [--gc-grace 3600]``.
+Run it as ``python -m benchmarks.costs [--rows 1000] [--row-bytes 8] [--put 0.005] [--get 0.0004] [--gc-grace 3600]``.
 Prices are in dollars for a thousand requests; those of S3 Standard in us-east-1 are the default. PUT stands for PUT,
 POST and LIST, GET for GET and HEAD. DELETE is free there; a DeleteObjects, being a POST, is counted as a PUT all the
 same. Requests of a flush, a merge, a collection, a renewal and a refresh are those that
@@ -55,7 +55,7 @@ def parts(size: float) -> Requests:
 
 def merges(interval: float, bytes_a_second: float) -> tuple[Requests, int, float]:
     """Return the requests of a day's merges, how many they are, and the bytes written per byte flushed."""
-    options = MergeOptions().settled(remote=True)
+    options = MergeOptions()
     there: list[int] = []
     total, count, written = Requests(), 0, 0.0
     flushed = max(int(bytes_a_second * interval), 1)
@@ -67,7 +67,7 @@ def merges(interval: float, bytes_a_second: float) -> tuple[Requests, int, float
             there[chosen.start : chosen.stop] = [merged]
             # Of each input a few for the index, and one for each MiB or so; none of what was just written.
             reads = sum(2 + math.ceil(size / MIB) for size in inputs if size > MIB)
-            total += Requests(get=reads) + parts(merged) + commits(1)
+            total += Requests(get=reads) + parts(merged)  # the next flush commits it
             count += 1
             written += merged
     return total, count, 1 + written / (flushed * int(DAY / interval))

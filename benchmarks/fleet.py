@@ -1,4 +1,7 @@
-"""The data and the questions of `queries.py`: metrics of a fleet of hosts, each with tags and five fields."""
+"""The data and the questions: metrics of a fleet of hosts, each with tags and five fields.
+
+The fields are random walks of two decimals, ten seconds apart; all is the same for the same numbers of hosts and rows.
+"""
 
 from __future__ import annotations
 
@@ -9,63 +12,64 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from data import FIELDS, START, STEP
 
-HOUR = 3_600_000_000_000
-TAGS = ("region", "os", "dc", "rack", "team")
+from benchmarks.data import FIELDS, HOUR, START, STEP
+
 TAG_TYPES = {"region": "string", "os": "string", "dc": "string", "rack": "int64", "team": "string"}
+TAGS = tuple(TAG_TYPES)
 KEYS = ("time", "host")
+NANOSECONDS = pa.timestamp("ns", tz="UTC")
+SCHEMA = pa.schema(
+    [
+        ("time", NANOSECONDS),
+        ("host", pa.string()),
+        *((name, pa.string() if kind == "string" else pa.int64()) for name, kind in TAG_TYPES.items()),
+        *((name, pa.float64()) for name in FIELDS),
+    ]
+)
+WHOLE = [*KEYS, *FIELDS]
+"""The columns that a question for rows asks for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
-    """So many hosts with so many rows each, ten seconds apart: the same for the same numbers."""
+    """So many hosts with so many rows each."""
 
     series: int
     rows: int
 
-    @functools.cached_property
-    def walks(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Of each field two-decimal random walks, (rows, series)."""
-        random = np.random.default_rng(7)
-        shape = self.rows, self.series
-        return {name: np.round(np.cumsum(random.normal(0, 0.5, shape), axis=0) + 50, 2) for name in FIELDS}
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return self.series * self.rows
 
-    @functools.cached_property
+    @property
+    def cents(self) -> dict[str, npt.NDArray[np.int32]]:
+        """Of each field a hundred times its values, (rows, series)."""
+        return _cents(self)
+
+    @property
     def hosts(self) -> pa.Table:
         """A row for each host: its name and its tags."""
-        which = np.arange(self.series)
-        random = np.random.default_rng(11)
-        regions = random.integers(0, 9, self.series)
-        racks = random.integers(0, 100, self.series)
-        return pa.table(
-            {
-                "host": [f"host-{number:06d}" for number in which],
-                "region": [f"region-{number}" for number in regions],
-                "os": [("linux-6.1", "linux-6.6", "windows-2022")[number] for number in which % 3],
-                "dc": [f"dc-{region}-{number}" for region, number in zip(regions, which % 3, strict=True)],
-                "rack": pa.array(racks, pa.int64()),
-                "team": [f"team-{number}" for number in random.integers(0, 4, self.series)],
-            }
-        )
+        return _hosts(self)
 
     def by_time(self, batch_rows: int = 10_000) -> Iterator[pa.Table]:
         """Yield the rows as collectors send them, batch by batch."""
-        total = self.series * self.rows
-        for first in range(0, total, batch_rows):
-            place = np.arange(first, min(first + batch_rows, total))
+        for first in range(0, self.total, batch_rows):
+            place = np.arange(first, min(first + batch_rows, self.total))
             yield self._table(place // self.series, place % self.series)
 
-    def by_series(self) -> pa.Table:
-        """Return all rows, by host and time."""
-        place = np.arange(self.series * self.rows)
-        return self._table(place % self.rows, place // self.rows)
+    def rewritten(self) -> pa.Table:
+        """Return the rows of a tenth of the time, in its midst, each value larger by one."""
+        middle = self.rows * 9 // 20
+        place = np.arange(middle * self.series, (middle + max(self.rows // 10, 1)) * self.series)
+        return self._table(place // self.series, place % self.series, change=100)
 
-    def _table(self, row: npt.NDArray[np.int64], host: npt.NDArray[np.int64]) -> pa.Table:
-        columns = {"time": pa.array(START + row * STEP).view(pa.timestamp("ns", tz="UTC"))}
+    def _table(self, row: npt.NDArray[np.int64], host: npt.NDArray[np.int64], change: int = 0) -> pa.Table:
+        columns = {"time": pa.array(START + row * STEP).view(NANOSECONDS)}
         columns |= {name: self.hosts[name].combine_chunks().take(pa.array(host)) for name in ("host", *TAGS)}
-        columns |= {name: pa.array(walk[row, host]) for name, walk in self.walks.items()}
-        return pa.table(columns)
+        columns |= {name: pa.array((cents[row, host] + change) / 100) for name, cents in self.cents.items()}
+        return pa.table(columns, SCHEMA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,5 +102,33 @@ class Asked:
             hosts=tuple(names[number * fleet.series // 8] for number in range(8)),
             start=middle,
             end=middle + HOUR,
-            high=float(np.quantile(fleet.walks["f0"], 0.999)),
+            high=float(np.quantile(fleet.cents["f0"], 0.999)) / 100,
         )
+
+
+@functools.lru_cache(maxsize=2)
+def _cents(fleet: Fleet) -> dict[str, npt.NDArray[np.int32]]:
+    random = np.random.default_rng(7)
+    shape = fleet.rows, fleet.series
+    return {
+        name: 5000 + np.cumsum(np.rint(random.normal(0, 50, shape)).astype(np.int32), axis=0, dtype=np.int32)
+        for name in FIELDS
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def _hosts(fleet: Fleet) -> pa.Table:
+    which = np.arange(fleet.series)
+    random = np.random.default_rng(11)
+    regions = random.integers(0, 9, fleet.series)
+    racks = random.integers(0, 100, fleet.series)
+    return pa.table(
+        {
+            "host": [f"host-{number:06d}" for number in which],
+            "region": [f"region-{number}" for number in regions],
+            "os": [("linux-6.1", "linux-6.6", "windows-2022")[number] for number in which % 3],
+            "dc": [f"dc-{region}-{number}" for region, number in zip(regions, which % 3, strict=True)],
+            "rack": pa.array(racks, pa.int64()),
+            "team": [f"team-{number}" for number in random.integers(0, 4, fleet.series)],
+        }
+    )

@@ -1,119 +1,123 @@
-"""Bulk ingest: rows/s and bytes/row on a local disk, beside a Parquet file per batch.
-
-Run it as ``python benchmarks/ingest.py [--repeat 3] [--json FILE]``.
-"""
+"""Bulk ingest: rows/s, CPU, bytes and memory, durable at the end or with each batch; each time in a new process."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import tempfile
+import gc
+import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from data import FIELDS, batches
-from rich.console import Console
-from rich.table import Table
+from benchmarks.data import saved
+from benchmarks.engines import of_name
+from benchmarks.memory import forget_peak, peak
+from benchmarks.places import Folder, size_of
+from benchmarks.warming import warm_up
 
-import measurefs
+if TYPE_CHECKING:
+    from benchmarks.run import Run
+
+MIB = 1 << 20
+
+
+class Workload(NamedTuple):
+    """Which rows, in what batches, and whether each is durable, and all are compacted in the end."""
+
+    wide: bool
+    batch_rows: int
+    each: bool
+    compacted: bool
+
 
 WORKLOADS = {
-    "1,000 series x 2,000 rows, batches of 10,000": (1_000, 2_000, 10_000),
-    "100,000 series x 10 rows, batches of 100,000": (100_000, 10, 100_000),
+    "end": Workload(wide=False, batch_rows=10_000, each=False, compacted=False),
+    "each": Workload(wide=False, batch_rows=10_000, each=True, compacted=True),
+    "wide": Workload(wide=True, batch_rows=100_000, each=False, compacted=True),
 }
 
 
-def into_measurefs(tables: list[pa.Table], root: Path) -> None:
-    """Write each batch, and make all of it durable at the end."""
-    with measurefs.open(root) as db:
-        cpu = db.create_measure("cpu", entity=["host"], fields=dict.fromkeys(FIELDS, "float64"))
-        for table in tables:
-            cpu.write(table)
-        cpu.flush()
+class Ingested(NamedTuple):
+    """What one ingest took."""
+
+    rows: int
+    seconds: float
+    cpu: float
+    memory: int
+    written: int
+    compact_seconds: float
+    compacted: int | None
 
 
-def into_measurefs_durably(tables: list[pa.Table], root: Path) -> None:
-    """Write each batch durably before the next."""
-    with measurefs.open(root) as db:
-        cpu = db.create_measure("cpu", entity=["host"], fields=dict.fromkeys(FIELDS, "float64"))
-        for table in tables:
-            cpu.write(table, durable=True)
+class Stopwatch:
+    """Adds up seconds on the wall and of all cores; runs within a ``with``."""
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._started[0]
+        self.cpu += time.process_time() - self._started[1]
 
 
-def into_parquet(tables: list[pa.Table], root: Path) -> None:
-    """Write a zstd Parquet file per batch, and sync it."""
-    root.mkdir()
-    for number, table in enumerate(tables):
-        with (root / f"{number}.parquet").open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
+def measure(run: Run) -> None:
+    """Let the engines take turns at each workload."""
+    for name, workload in WORKLOADS.items():
+        data = run.batches(run.wide if workload.wide else run.fleet, workload.batch_rows)
+        for engine in run.turns(f"ingest, {name}", run.repeat, patient=False):
+            folder = run.new_folder(f"ingest-{name}")
+            done = run.attempt(f"ingest into {engine.name}", ingest, engine.name, folder, data, workload)
+            shutil.rmtree(folder, ignore_errors=True)
+            if done is not None:
+                _note(run, name, engine.name, done.value)
 
 
-def into_parquet_by_polars(tables: list[pa.Table], root: Path) -> None:
-    """Write a Parquet file per batch through Polars, and sync it."""
-    import polars as pl
-
-    root.mkdir()
-    for number, table in enumerate(tables):
-        with (root / f"{number}.parquet").open("wb") as file:
-            pl.from_arrow(table).write_parquet(file)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-ENGINES: dict[str, Callable[[list[pa.Table], Path], None]] = {
-    "measurefs": into_measurefs,
-    "measurefs, durable batches": into_measurefs_durably,
-    "Parquet (pyarrow)": into_parquet,
-    "Parquet (Polars)": into_parquet_by_polars,
-}
+def _note(run: Run, name: str, engine: str, found: Ingested) -> None:
+    note, rows = run.results.note, found.rows
+    note(f"ingest.{name}", engine, rows / found.seconds / 1e6)
+    if name == "end":
+        note("ingest.cpu", engine, found.cpu / rows * 1e6)
+        note("ingest.memory", engine, found.memory / MIB)
+    if found.compacted is not None:
+        shape = "wide_" if WORKLOADS[name].wide else ""
+        note(f"ingest.{shape}written", engine, found.written / rows)
+        note(f"ingest.{shape}compacted", engine, found.compacted / rows)
+    if name == "each":
+        note("ingest.compaction", engine, rows / found.compact_seconds / 1e6)
 
 
-def measure(engine: str, tables: list[pa.Table], repeat: int) -> dict[str, float]:
-    """Return the median rows/s, its spread, and the bytes/row of an engine."""
-    rows = sum(table.num_rows for table in tables)
-    rates, size = [], 0
-    for _ in range(repeat):
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder) / "store"
-            started = time.perf_counter()
-            ENGINES[engine](tables, root)
-            rates.append(rows / (time.perf_counter() - started))
-            size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    return {
-        "rows_per_second": statistics.median(rates),
-        "slowest": min(rates),
-        "fastest": max(rates),
-        "bytes_per_row": size / rows,
-    }
-
-
-def main() -> None:
-    """Measure every engine on every workload and print what was found."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--repeat", type=int, default=3)
-    arguments.add_argument("--json", type=Path, help="write the figures here too")
-    options = arguments.parse_args()
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for workload, shape in WORKLOADS.items():
-        tables = list(batches(*shape))
-        found[workload] = {engine: measure(engine, tables, options.repeat) for engine in ENGINES}
-        shown = Table(title=workload)
-        for heading in ("engine", "M rows/s", "slowest", "fastest", "bytes/row"):
-            shown.add_column(heading, justify="left" if heading == "engine" else "right")
-        for engine, figures in found[workload].items():
-            rates = (figures[key] / 1e6 for key in ("rows_per_second", "slowest", "fastest"))
-            shown.add_row(engine, *(f"{rate:.2f}" for rate in rates), f"{figures['bytes_per_row']:.2f}")
-        Console().print(shown)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+def ingest(name: str, folder: Path, data: Path, workload: Workload) -> Ingested:
+    """Write all batches, and compact what was written if that is wanted."""
+    engine = of_name(name)
+    batches = saved(data)
+    warm_up(engine, batches[0])
+    gc.collect()
+    before = forget_peak()
+    watch = Stopwatch()
+    with watch:
+        store = engine(Folder(folder), write=True)
+    for batch in batches:
+        rows = engine.form(batch)
+        with watch:
+            store.append(rows) if workload.each else store.add(rows)
+    with watch:
+        store.flush()
+    most = peak() - before
+    store.close()
+    written, compacting = size_of(folder), Stopwatch()
+    if workload.compacted:
+        store = engine(Folder(folder), write=True)
+        with compacting:
+            store.compact()
+        store.close()
+    return Ingested(
+        rows=sum(map(len, batches)),
+        seconds=watch.seconds,
+        cpu=watch.cpu,
+        memory=most,
+        written=written,
+        compact_seconds=compacting.seconds,
+        compacted=size_of(folder) if workload.compacted else None,
+    )

@@ -1,6 +1,6 @@
 """A table's life: rows in batches, some late and some rewritten, compared with DuckDB all along.
 
-Run it as ``python benchmarks/lifetime.py [--rows 10000000] [--batches 1000] [--checks 20] [--json FILE]``. A tenth of
+Run it as ``python -m benchmarks.lifetime [--rows 10000000] [--batches 1000] [--checks 20] [--json FILE]``. A tenth of
 the rows rewrite others and a fifth come late. At random moments, in the midst of flushes and merges, after compaction
 and after reopening, counts and sums of everything and all rows of some series are compared with what DuckDB has been
 told. Memory is that of the process above what it took before the first batch, without DuckDB's.
@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
-from data import START
 
 import measurefs
+from benchmarks.data import START
+from benchmarks.memory import forget_peak, peak
+from benchmarks.processes import elsewhere
 from measurefs.table import TableOptions
 
 SERIES = 1_000
@@ -163,19 +161,9 @@ def compare(rows: int, count: int, checks: int, root: str) -> dict[str, object]:
 
 def peak_memory(rows: int, count: int, root: str) -> dict[str, float]:
     """Ingest the same without DuckDB and return the peak of memory above the start, the time, and merging."""
-    process = psutil.Process()
     made = list(batches(rows // 20, count // 20))  # what generating takes is not ours
-    before = process.memory_info().rss
     del made
-    peak, done = before, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.01):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    before = forget_peak()
     begun = time.perf_counter()
     with measurefs.open(root, options=TableOptions(gc_interval=5.0, gc_grace=1.0)) as db:
         cpu = db.create_measure(
@@ -188,11 +176,9 @@ def peak_memory(rows: int, count: int, root: str) -> dict[str, float]:
         (stats,) = cpu.stats().values()
         cpu.compact()
         compacted = time.perf_counter()
-    done.set()
-    watcher.join()
     return {
         "limit_mib": TableOptions().memory_limit / 2**20,
-        "peak_mib": (peak - before) / 2**20,
+        "peak_mib": (peak() - before) / 2**20,
         "ingest_seconds": ingested - begun,
         "compact_seconds": compacted - ingested,
         "write_amplification": stats["write_amplification"],
@@ -205,24 +191,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--batches", type=int, default=1_000)
     parser.add_argument("--checks", type=int, default=20)
-    parser.add_argument("--only", choices=["compare", "memory"])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    if given.only:
-        with tempfile.TemporaryDirectory() as root:
-            if given.only == "compare":
-                print(json.dumps(compare(given.rows, given.batches, given.checks, root)))
-            else:
-                print(json.dumps(peak_memory(given.rows, given.batches, root)))
-        return
-    results = {}
-    for part in ("compare", "memory"):
-        sizes = [f"--rows={given.rows}", f"--batches={given.batches}", f"--checks={given.checks}"]
-        done = subprocess.run(
-            [sys.executable, __file__, *sizes, f"--only={part}"], check=True, capture_output=True, text=True
-        )
-        results[part] = json.loads(done.stdout)
-        print(part, json.dumps(results[part], indent=2))
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, function, arguments in (
+            ("compare", compare, (given.rows, given.batches, given.checks)),
+            ("memory", peak_memory, (given.rows, given.batches)),
+        ):
+            results[name] = elsewhere(function, *arguments, f"{folder}/{name}").value
+            print(name, json.dumps(results[name], indent=2))
     if given.json:
         given.json.write_text(json.dumps(results, indent=2))
 

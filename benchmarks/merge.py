@@ -1,6 +1,6 @@
 """Merging: rows/s of a compaction, beside DuckDB sorting the same rows out of as many Parquet files.
 
-Run it as ``python benchmarks/merge.py [--repeat 3] [--json FILE]``; under ``py-spy record`` it shows
+Run it as ``python -m benchmarks.merge [--repeat 3] [--json FILE]``; under ``py-spy record`` it shows
 where the time goes.
 """
 
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from data import FIELDS, batches
 
 import measurefs
+from benchmarks.data import FIELDS
+from benchmarks.fleet import TAG_TYPES, Fleet
 from measurefs.table import TableOptions
 from measurefs.table.policy import MergeOptions
 
@@ -34,7 +35,7 @@ def of_measurefs(tables: list[pa.Table], root: Path) -> dict[str, float]:
     options = TableOptions(flush_bytes=1 << 30, memory_limit=1 << 30, merge=MergeOptions(enabled=False))
     with measurefs.open(root, options=options, background=False) as db:
         cpu = db.create_measure(
-            "cpu", entity=["host"], fields=dict.fromkeys(FIELDS, "float64"), interval="999d"
+            "cpu", entity=["host"], tags=TAG_TYPES, fields=dict.fromkeys(FIELDS, "float64"), interval="999d"
         )
         for table in tables:
             cpu.write(table, durable=True)
@@ -70,7 +71,7 @@ def main() -> None:
     given = parser.parse_args()
     results = []
     for name, (series, rows, parts) in WORKLOADS.items():
-        tables = list(batches(series, rows, series * rows // parts))
+        tables = list(Fleet(series, rows).by_time(series * rows // parts))
         for engine, run in {"measurefs": of_measurefs, "DuckDB": of_duckdb}.items():
             runs = []
             for _ in range(given.repeat):

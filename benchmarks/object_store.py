@@ -1,6 +1,6 @@
 """Requests, round trips, bytes and milliseconds on an object store, beside Delta Lake, Lance and ArcticDB.
 
-Run it from the repository as ``python -m benchmarks.object_store [--only measurefs,lance] [--latency 0.02]
+Run it as ``python -m benchmarks.object_store [--only measurefs,lance] [--latency 0.02]
 [--appends 200] [--moto] [--json FILE]``. Two million rows of 1,000 series are appended 10,000 at a time, each batch
 durable before the next; then a process of its own opens the store and asks for an hour of one series, again, and for
 other series; another one appends again; then each engine compacts what it wrote, its own way, and is asked again.
@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import importlib.metadata
-import importlib.util
+import dataclasses
 import itertools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -32,15 +30,15 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.data import START, batches
+from benchmarks.data import FIELDS, HOUR, START, STEP
+from benchmarks.engines import Engine, MeasurefsOnOneThread, chosen, of_name, version
+from benchmarks.fleet import Asked, Fleet
+from benchmarks.places import KEY, SECRET, Bucket
+from benchmarks.processes import elsewhere
 from benchmarks.s3_latency import LatencyServer, Noted, round_trips
-from benchmarks.stores import ENGINES, Bucket, Engine, Question, quiet
-from tests.s3_server import S3Server
 
 SERIES, BATCH_ROWS = 1_000, 10_000
-HOUR = 3_600_000_000_000
 WARM = 7
-MODULES = {"measurefs": "measurefs", "deltalake": "deltalake", "pylance": "lance", "arcticdb": "arcticdb"}
 Figures = dict[str, Any]
 Marks = list[tuple[str, float, float]]
 
@@ -81,7 +79,7 @@ def rows_of(answer: Any) -> list[list[float]]:
     times = table["time"].cast(pa.timestamp("ns", table["time"].type.tz)).cast(pa.int64())
     return [
         times.to_pylist(),
-        *(table[name].to_pylist() for name in sorted(table.column_names) if name[0] == "f"),
+        *(table[name].to_pylist() for name in FIELDS),
     ]
 
 
@@ -110,21 +108,21 @@ def write_again(engine: type[Engine], bucket: Bucket, appends: int, marked: Mark
 
 def read(engine: type[Engine], bucket: Bucket, appends: int, marked: Marked) -> list[Any]:
     """Open a store, ask, ask again, and ask for other series."""
-    start = START + (appends * BATCH_ROWS // SERIES * 10_000_000_000 - HOUR) // 2
-    questions = [
-        Question(f"host-{number:06d}", start, start + HOUR) for number in range(17, 17 + 97 * WARM, 97)
-    ]
+    start = START + (appends * BATCH_ROWS // SERIES * STEP - HOUR) // 2
+    hosts = [f"host-{number:06d}" for number in range(17, 17 + 97 * WARM, 97)]
+    first = Asked(hosts[0], (), start, start + HOUR, 0.0)
 
     def begin() -> tuple[Engine, Any]:
-        store = engine(bucket, write=False)
-        return store, store.ask(questions[0])
+        store = engine(bucket)
+        return store, store.series_hour(first)
 
     store, answer = marked("cold", begin)
     answers = [answer]
     for _ in range(WARM):
-        marked("warm", lambda: store.ask(questions[0]))
-    for question in questions[1:]:
-        answers.append(marked("other", lambda question=question: store.ask(question)))
+        marked("warm", lambda: store.series_hour(first))
+    for host in hosts[1:]:
+        other = dataclasses.replace(first, host=host)
+        answers.append(marked("other", lambda other=other: store.series_hour(other)))
     store.close()
     return [rows_of(each) for each in answers]
 
@@ -146,27 +144,29 @@ ROLES: dict[str, Callable[[type[Engine], Bucket, int, Marked], Any]] = {
 
 def all_batches(appends: int) -> Iterator[pa.Table]:
     """Yield the batches that are appended, and two more."""
-    return batches(SERIES, (appends + 2) * BATCH_ROWS // SERIES, BATCH_ROWS)
+    return Fleet(SERIES, (appends + 2) * BATCH_ROWS // SERIES).by_time(BATCH_ROWS)
 
 
-def child(name: str, bucket: Bucket, role: str, appends: int) -> None:
+def play(name: str, bucket: Bucket, role: str, appends: int) -> tuple[Marks, Any]:
     """Play a role in this process, and tell what was done when, and what was answered."""
     quiet()
-    (engine,) = (each for each in ENGINES if each.package == name)
+    engine = of_name(name)
     engine.imports()
+    if engine.name == "measurefs":
+        import measurefs.backends.s3  # noqa: F401
     pa.table({"time": [0]}).to_pandas()  # imports what is imported with the first conversion
     marked = Marked()
     answers = ROLES[role](engine, bucket, appends, marked)
-    print(json.dumps([marked.marks, answers]))
+    return marked.marks, answers
 
 
-def in_a_process(engine: type[Engine], bucket: Bucket, role: str, appends: int) -> tuple[Marks, Any]:
-    """Return what a new process did when, and what it was answered."""
-    job = [engine.package, bucket.name, str(bucket.port), role, str(appends)]
-    command = [sys.executable, "-m", "benchmarks.object_store", "--child", *job]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    marks, answers = json.loads(done.stdout.splitlines()[-1])
-    return marks, answers
+def quiet() -> None:
+    """Keep clients from asking cloud services for credentials, or talking about themselves."""
+    os.environ |= {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
 
 
 def summary(marks: Marks, noted: Sequence[Noted]) -> dict[str, Figures]:
@@ -219,21 +219,21 @@ def measure(engine: type[Engine], server: LatencyServer, appends: int) -> tuple[
     found: dict[str, Figures] = {}
     all_noted: list[Noted] = []
 
-    def play(role: str, suffix: str = "") -> Any:
+    def played(role: str, suffix: str = "") -> Any:
         server.take()
-        marks, answers = in_a_process(engine, bucket, role, appends)
+        (marks, answers), _ = elsewhere(play, engine.name, bucket, role, appends)
         noted = server.take()
         all_noted.extend(noted)
         found.update({name + suffix: each for name, each in summary(marks, noted).items()})
         return answers
 
-    play("write")
+    played("write")
     held = {"as written": stored(server, bucket.name)}
-    before = play("read")
-    play("write_again")
-    play("compact")
+    before = played("read")
+    played("write_again")
+    played("compact")
     held["compacted"] = stored(server, bucket.name)
-    after = play("read", ", compacted")
+    after = played("read", ", compacted")
     served = sorted(each.served * 1e3 for each in all_noted)
     return {
         "steps": found,
@@ -270,17 +270,30 @@ def _cell(step: Figures) -> str:
     return f"{step['requests']:g} / {step['round_trips']:g} / {step['ms']:,.0f} / {size:,.0f}"
 
 
-def chosen(only: str | None, console: Console) -> list[type[Engine]]:
-    """Return the engines to measure: those that are installed, of those that are wanted."""
-    wanted = [each.strip().lower() for each in (only or "").split(",")]
-    found = []
-    for engine in ENGINES:
-        if not any(each in engine.name.lower() for each in wanted):
-            continue
-        if importlib.util.find_spec(MODULES[engine.package]) is None:
-            console.print(f"{engine.name} is left out: {engine.package} is not installed")
-            continue
-        found.append(engine)
+def engines_for(wanted: Sequence[str], say: Callable[[str], None]) -> list[type[Engine]]:
+    """Return those that can be in a bucket."""
+    return [each for each in chosen(wanted, say) if each.remote and each is not MeasurefsOnOneThread]
+
+
+def compared(
+    engines: Sequence[type[Engine]], server: LatencyServer, appends: int, doing: Callable[[str], object]
+) -> dict[str, Figures]:
+    """Return the figures of each engine.
+
+    Raises
+    ------
+    ValueError
+        Their answers differ.
+    """
+    found: dict[str, Figures] = {}
+    expected: Any = None
+    for engine in engines:
+        doing(engine.name)
+        found[engine.name], answers = measure(engine, server, appends)
+        expected = expected or answers
+        if answers != expected:
+            raise ValueError(f"{engine.name} gives other answers than {next(iter(found))}")
+        found[engine.name]["version"] = version(engine)
     return found
 
 
@@ -294,25 +307,21 @@ def main() -> None:
     arguments.add_argument("--appends", type=int, default=200, help=f"of {BATCH_ROWS:,} rows")
     arguments.add_argument("--moto", action="store_true", help="pass all requests on to moto")
     arguments.add_argument("--json", type=Path, help="write the figures here too")
-    arguments.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     options = arguments.parse_args()
-    if options.child:
-        name, bucket, port, role, appends = options.child
-        child(name, Bucket(bucket, int(port)), role, int(appends))
-        return
     console = Console()
-    found: dict[str, Figures] = {}
-    expected: Any = None
     with contextlib.ExitStack() as stack:
-        upstream = stack.enter_context(S3Server()).endpoint if options.moto else ""
+        upstream = ""
+        if options.moto:
+            from tests.s3_server import S3Server
+
+            upstream = stack.enter_context(S3Server()).endpoint
         server = stack.enter_context(LatencyServer(options.latency, upstream))
-        for engine in chosen(options.only, console):
-            with console.status(engine.name):
-                found[engine.name], answers = measure(engine, server, options.appends)
-            expected = expected or answers
-            if answers != expected:
-                sys.exit(f"{engine.name} gives other answers than {next(iter(found))}")
-            found[engine.name]["version"] = importlib.metadata.version(engine.package)
+        engines = engines_for(options.only.split(",") if options.only else [], console.print)
+        status = stack.enter_context(console.status(""))
+        try:
+            found = compared(engines, server, options.appends, status.update)
+        except ValueError as error:
+            sys.exit(str(error))
     rows = options.appends * BATCH_ROWS
     console.print(
         show(found, f"{rows:,} rows in {options.appends} appends, {options.latency * 1e3:g} ms a request")

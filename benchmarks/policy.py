@@ -1,6 +1,6 @@
 """The merge policy over ten million flushes, without any I/O: how many parts there are, and what is written in all.
 
-Run it as ``python benchmarks/policy.py [--flushes 10000000] [--plot docs/merging.svg]``; the plot needs matplotlib.
+Run it as ``python -m benchmarks.policy [--flushes 10000000] [--plot docs/merging.svg]``; the plot needs matplotlib.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Many durable writes of one row: how many parts and files are left when all has settled, and how fast it opens.
 
-Run it as ``python benchmarks/small_writes.py [--writes 3000] [--json FILE]``.
+Run it as ``python -m benchmarks.small_writes [--writes 3000] [--json FILE]``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from data import START
-
 import measurefs
+from benchmarks.data import START
 from measurefs.table import TableOptions
 
 SECOND = 1_000_000_000

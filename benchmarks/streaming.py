@@ -1,19 +1,16 @@
 """Streaming a result that is far larger than memory should be: rows/s, peak memory, and what `limit` reads.
 
-Run it as ``python benchmarks/streaming.py [--rows 50000000] [--series 1000] [--interval 1d] [--store DIR]
-[--json FILE] [--merged]``. Each figure is of a process of its own; the files are in the system's cache. Linux only:
-memory is what ``/proc`` says the process had at its peak.
+Run it as ``python -m benchmarks.streaming [--rows 50000000] [--series 1000] [--interval 1d] [--store DIR]
+[--json FILE] [--merged]``. Each figure is of a process of its own; the files are in the system's cache. Memory is what
+the process had at its peak.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +19,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from data import START, STEP, kept_in
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.data import START, STEP, kept_in
+from benchmarks.memory import forget_peak, peak
+from benchmarks.processes import elsewhere
 
 BATCH_ROWS = 1_000_000
 MIB = 1 << 20
@@ -80,19 +80,11 @@ def store(root: Path, series: int, each: int, interval: str, *, merged: bool) ->
         cpu.gc()
 
 
-def memory(name: str) -> int:
-    """Return a figure of this process's memory, bytes: ``VmRSS`` now, ``VmHWM`` at the peak."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) << 10
-
-
 def streamed(cpu: Any, order: str, sink: str, folder: Path) -> dict[str, float]:
     """Read all rows, perhaps into a Parquet file."""
     import pyarrow.parquet as pq
 
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: that of the imports is not ours
-    before, started, count = memory("VmRSS"), time.perf_counter(), 0
+    before, started, count = forget_peak(), time.perf_counter(), 0  # that of the imports is not ours
     with cpu.query(order=order) as result:
         if sink == "nothing":
             for batch in result.to_batches():
@@ -103,14 +95,14 @@ def streamed(cpu: Any, order: str, sink: str, folder: Path) -> dict[str, float]:
                     writer.write_batch(batch)
                     count += batch.num_rows
     seconds = time.perf_counter() - started
-    peak = memory("VmHWM")
+    most = peak()
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "rows": count,
         "rows_per_second": count / seconds,
         "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak": peak,
-        "above": peak - before,
+        "peak": most,
+        "above": most - before,
         "arrow": pa.default_memory_pool().max_memory(),
     }
 
@@ -133,12 +125,12 @@ def few(cpu: Any, question: dict[str, Any], fs: Any, repeat: int = 20) -> dict[s
         "warm_ms": statistics.median(ask() for _ in range(repeat)),
         "requests": calls,
         "kib": read / 1024,
-        "above": memory("VmHWM"),
+        "above": peak(),
     }
 
 
-def child(root: Path, case: str, sink: str) -> None:
-    """Measure one case in this process, and print what was found."""
+def case_of(root: Path, case: str, sink: str) -> dict[str, float]:
+    """Measure one case in this process, and return what was found."""
     import measurefs
     import measurefs.fs
 
@@ -150,15 +142,7 @@ def child(root: Path, case: str, sink: str) -> None:
     fs = measurefs.fs.CountingFileSystem(measurefs.fs.open_url(str(root)))
     with measurefs.open(fs, read_only=True) as db, tempfile.TemporaryDirectory() as folder:
         cpu = db.measure("cpu")
-        found = streamed(cpu, case, sink, Path(folder)) if case in STREAMS else few(cpu, FEW[case], fs)
-    print(json.dumps(found))
-
-
-def in_a_process(root: Path, *case: str) -> dict[str, float]:
-    """Return what a new process finds."""
-    command = [sys.executable, __file__, "--store", str(root), f"--child={'/'.join(case)}"]
-    found: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return found
+        return streamed(cpu, case, sink, Path(folder)) if case in STREAMS else few(cpu, FEW[case], fs)
 
 
 def show_streams(found: dict[str, dict[str, float]]) -> Table:
@@ -213,10 +197,10 @@ def measure(options: argparse.Namespace, root: Path, console: Console) -> None:
     for order in STREAMS:
         for sink in SINKS:
             with console.status(f"order {order} into {sink}"):
-                streams[f"{order}, {sink}"] = in_a_process(store_there, order, sink)
+                streams[f"{order}, {sink}"] = elsewhere(case_of, store_there, order, sink).value
     console.print(show_streams(streams))
     for question in FEW:
-        some[question] = in_a_process(store_there, question, "")
+        some[question] = elsewhere(case_of, store_there, question, "").value
     console.print(show_few(some))
     if options.json:
         options.json.write_text(json.dumps({"streams": streams, "few": some}, indent=1))
@@ -231,13 +215,9 @@ def main() -> None:
     arguments.add_argument("--merged", action="store_true", help="merge all parts of a segment before asking")
     arguments.add_argument("--store", type=Path, help="keep the stores here, and use what is there")
     arguments.add_argument("--json", type=Path, help="write the figures here too")
-    arguments.add_argument("--child", help=argparse.SUPPRESS)
     options = arguments.parse_args()
-    if options.child:
-        child(options.store, *options.child.split("/"))
-        return
     with kept_in(options.store) as folder:
-        measure(options, folder, Console())
+        measure(options, folder.resolve(), Console())
 
 
 if __name__ == "__main__":
