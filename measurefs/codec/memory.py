@@ -23,13 +23,22 @@ def new_array(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.empty(count, wanted) if size < _LARGE else np.frombuffer(pa.allocate_buffer(size), wanted)
 
 
-def array_of(values: npt.NDArray[Any]) -> pa.Array:
-    """Return numbers as an Arrow array, without a copy.
+def array_of(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return integers or floats as an Arrow array, without a copy, null where some are missing.
 
     `pyarrow.array` takes six times as long, and its first call imports pandas where that is installed.
     """
     data = pa.py_buffer(np.ascontiguousarray(values))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, data], 0)
+    nulls = 0 if missing is None else int(np.count_nonzero(missing))
+    valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing is not None and nulls else None
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, data], nulls)
+
+
+def one_text(text: str) -> pa.Array:
+    """Return an array of one string; see `array_of`."""
+    data = text.encode()
+    offsets = np.array((0, len(data)), np.int32)
+    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)], 0)
 
 
 def take(values: npt.NDArray[Any], positions: npt.NDArray[np.integer]) -> npt.NDArray[Any]:

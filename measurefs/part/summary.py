@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from measurefs.codec import columns as codec
 from measurefs.codec import numbers
 from measurefs.codec.arrays import Array, pack_arrays, unpack_arrays
+from measurefs.codec.memory import array_of
 from measurefs.codec.numbers import NumberEncoding, default_encoding, unordered_encoding
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
@@ -167,7 +168,7 @@ class ValueSummary(ColumnSummary):
         values = pa.nulls(count, kind.arrow)
         if raw.any():
             held = codec.decode(next(pieces, b""), int(raw.sum()), kind, None, path)
-            values = held.take(pa.array(np.cumsum(raw) - 1, mask=~raw))
+            values = held.take(array_of(np.cumsum(raw) - 1, ~raw))
         return cls(nulls, low, high, last, values)
 
 
@@ -230,16 +231,14 @@ class Summary:
         """
         found = self.columns[name]
         if isinstance(found, NumberSummary):
-            missing = found.last_row != self.rows - 1
-            values = found.last.astype(np.bool_) if kind is ColumnType.BOOL else found.last
-            return pa.array(values, kind.arrow, mask=missing)
+            return array_of(found.last, found.last_row != self.rows - 1).cast(kind.arrow)
         assert isinstance(found, ValueSummary)
         coded = found.last >= 0
         if not coded.any():
             return found.last_raw
         if dictionary is None or found.last.max() >= len(dictionary):
             raise CorruptionError(self._path, f"a summary of {name} points outside its dictionary")
-        codes = pa.array(found.last.astype(np.int32), mask=~coded)
+        codes = array_of(found.last.astype(np.int32), ~coded)
         values = pa.DictionaryArray.from_arrays(codes, dictionary)
         if (found.last == RAW).any():
             return pc.coalesce(values.dictionary_decode(), found.last_raw)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from measurefs.codec.memory import one_text
 from measurefs.fs.errors import SchemaError
 
 MIN_TIME = -(2**63)
@@ -73,10 +74,12 @@ def _from_datetime(value: datetime.datetime) -> int:
 
 
 def _parse(text: str) -> int:
+    given = one_text(text)
     try:
-        return int(pa.scalar(text).cast(pa.timestamp("ns")).value)
+        times = given.cast(pa.timestamp("ns"))
     except pa.ArrowInvalid:
-        return int(pa.scalar(text).cast(pa.timestamp("ns", tz="UTC")).value)
+        times = given.cast(pa.timestamp("ns", tz="UTC"))
+    return int(times[0].value)
 
 
 def _within(nanoseconds: int) -> int:

@@ -102,7 +102,9 @@ class Slab:
         held = self.lengths.nonzero()[0]
         found = values.take(array_of(codes[self.runs[held]]))
         ends = array_of(np.cumsum(self.lengths[held]))
-        return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, found))
+        kind = pa.run_end_encoded(ends.type, found.type)
+        runs = pa.RunEndEncodedArray.from_buffers(kind, len(self), [None], 0, 0, [ends, found])
+        return pc.run_end_decode(runs)
 
     def run_numbers(self) -> Positions:
         """Return for each row which run it is of."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from measurefs.codec.memory import array_of
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.query.aggregation.ends import Ends, First, Last, TextGreatest, TextLeast
@@ -205,18 +206,18 @@ class Results:
         """
         partial, absent = self._partials[function.partial], self._counts == 0
         if isinstance(partial, Counts):
-            return pa.array(partial.counts)
+            return array_of(partial.counts)
         if isinstance(partial, Least | Greatest | TextLeast | TextGreatest | Ends):
             return _typed(partial.values, function.kind, absent)
         if isinstance(partial, Deviations):
-            return pa.array(partial.sample(), mask=self._counts < 2)
+            return array_of(partial.sample(), self._counts < 2)
         if isinstance(partial, Sample | Bins):
             assert function.quantile is not None
-            return pa.array(self._order(partial).quantile(function.quantile), mask=absent)
+            return array_of(self._order(partial).quantile(function.quantile), absent)
         assert isinstance(partial, FloatSums | IntSums)
         if function.name == "mean":
-            return pa.array(partial.floats() / np.maximum(self._counts, 1), mask=absent)
-        return pa.array(_sums(partial, function.column), mask=absent)
+            return array_of(partial.floats() / np.maximum(self._counts, 1), absent)
+        return array_of(_sums(partial, function.column), absent)
 
     def _order(self, partial: Sample | Bins) -> Ordered | OrderedBins:
         kind = type(partial)
@@ -228,7 +229,7 @@ class Results:
 def _typed(values: Array | pa.Array, kind: ColumnType, absent: Array) -> pa.Array:
     if not isinstance(values, np.ndarray):
         return values
-    return pa.array(values.astype(np.bool_) if kind is ColumnType.BOOL else values, mask=absent)
+    return array_of(values, absent).cast(kind.arrow)
 
 
 def _sums(partial: FloatSums | IntSums, column: str) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.columns import values_of
 from measurefs.codec.memory import array_of
 from measurefs.query.aggregation.sorting import order_of
 
@@ -47,7 +48,7 @@ def encoded(column: pa.Array) -> Codes:
     if pa.types.is_floating(column.type):
         column = _one_nan_one_zero(column)
     found = column.dictionary_encode(null_encoding="encode")
-    return Codes(np.asarray(found.indices), len(found.dictionary), found.dictionary)
+    return Codes(values_of(found.indices), len(found.dictionary), found.dictionary)
 
 
 def ranked(column: pa.Array) -> Codes:

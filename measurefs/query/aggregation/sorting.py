@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from measurefs.codec.columns import values_of
+
 _FEW = 1_000
 _WORD = 8
 _MASKS = np.array([2**64 - 2 ** (64 - 8 * count) for count in range(_WORD + 1)], np.uint64)
@@ -18,7 +20,7 @@ def order_of(values: pa.Array) -> npt.NDArray[np.int64]:
     """Return the positions of values in their order: strings byte by byte, NaN after numbers, nulls last."""
     text = pa.types.is_string(values.type) or pa.types.is_binary(values.type)
     found = _order_of_text(values) if text and len(values) > _FEW and not values.null_count else None
-    return np.asarray(pc.array_sort_indices(values)).astype(np.int64) if found is None else found
+    return values_of(pc.array_sort_indices(values)).astype(np.int64) if found is None else found
 
 
 def _order_of_text(values: pa.Array) -> npt.NDArray[np.int64] | None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from measurefs.codec.memory import one_text
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.query.bounds import to_nanoseconds
@@ -205,7 +206,7 @@ class _Column:
         kind = self.kind.element or self.kind
         try:
             if kind is ColumnType.STRING and isinstance(given, str):
-                return _one_text(given)
+                return one_text(given)  # what is asked for most often, at once
             values = pa.array(_several(given))
             if kind is ColumnType.INT64 and pa.types.is_floating(values.type):
                 return values.cast(kind.arrow)  # 2.0 is 2, but 1.5 is refused instead of becoming 1
@@ -224,13 +225,6 @@ class _Column:
             return None
         values = values.drop_null()
         return np.asarray(values if self.kind is ColumnType.FLOAT64 else values.cast(pa.int64()))
-
-
-def _one_text(text: str) -> pa.Array:
-    """Return an array of one string, what is asked for most often; see `codec.memory.array_of`."""
-    data = text.encode()
-    offsets = np.array((0, len(data)), np.int32)
-    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)], 0)
 
 
 _MAKERS: Mapping[str, Callable[[_Column, Any], Predicate]] = {
