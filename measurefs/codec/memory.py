@@ -41,6 +41,13 @@ def one_text(text: str) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)], 0)
 
 
+def copied(column: pa.Array) -> pa.Array:
+    """Return an array in memory of its own, which nobody changes and no file is behind."""
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(copied(column.indices), copied(column.dictionary), safe=False)
+    return pa.concat_arrays([column])
+
+
 def take(values: npt.NDArray[Any], positions: npt.NDArray[np.integer]) -> npt.NDArray[Any]:
     """Return the values at these positions, all of which there are."""
     out = new_array(len(positions), values.dtype)

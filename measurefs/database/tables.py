@@ -268,10 +268,8 @@ class Tables(Places):
         return routed
 
     def _each(self, call: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Make a call for each item, several at a time; for one alone a thread would cost more than it saves."""
-        found = list(items)
-        run = self._runtime.run_io if len(found) > 1 else map
-        return list(run(call, found))
+        """Make a call for each item, several at a time."""
+        return list(self._runtime.run_io(call, list(items)))
 
     def _open(self, place: Place, *, read_only: bool = True, listed: list[DirEntry] | None = None) -> TsTable:
         predecessor = self._tables.get(place) or self._closed_tables.pop(place, None)
@@ -389,8 +387,16 @@ class Tables(Places):
             Another writer has taken one of them over.
         """
         upto = dict.fromkeys(self.writers()) if epochs is None else epochs
-        outcomes = self._each(lambda item: caught(lambda: make_durable(*item)), upto.items())
+        outcomes = self._run_flushes(lambda item: caught(lambda: make_durable(*item)), upto.items())
         raise_first(self._of_kept_tables(zip(upto, outcomes, strict=True)))
+
+    def _run_flushes(self, call: Callable[[Any], Any], items: Collection[Any]) -> list[Any]:
+        """Flush several tables at a time; one alone in this thread, which costs less than to hand it over.
+
+        But not in the main thread: a signal's handler that closes the store would wait there for what it interrupts.
+        """
+        alone = len(items) == 1 and threading.current_thread() is not threading.main_thread()
+        return list(map(call, items)) if alone else self._each(call, items)
 
     def _of_kept_tables(self, outcomes: Iterable[tuple[TsTable, MeasureFSError | None]]) -> list[object]:
         """Return what tables raised, without those whose rows were dropped, perhaps by another process, meanwhile."""

@@ -67,6 +67,11 @@ class Rows:
         part = slice(start, stop)
         return Rows(self.series, self.codes[part], self.times[part], self.versions[part], columns)
 
+    def copied(self) -> Rows:
+        """Return the same rows in memory of their own: a caller may change what Arrow shares with it."""
+        columns = {name: memory.copied(column) for name, column in self.columns.items()}
+        return Rows(self.series, self.codes.copy(), self.times.copy(), self.versions.copy(), columns)
+
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
         return dataclasses.replace(self, versions=np.full(len(self), version, np.int64))

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from measurefs.codec.memory import array_of
+from measurefs.codec.memory import array_of, copied
 
 Hash = Callable[[bytes], int]
 Codes = npt.NDArray[np.int32]
 
-_RECENT_BATCHES, _RECENT_ROWS = 32, 1 << 21
+_RECENT_BATCHES, _RECENT_BYTES = 32, 64 << 20
 
 
 xxh3: Hash = xxhash.xxh3_64_intdigest
@@ -46,6 +46,11 @@ class SeriesTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return int(self.ids.nbytes + self.entities.nbytes)
 
     def take(self, positions: npt.NDArray[np.integer]) -> SeriesTable:
         """Return the series at these (increasing) positions."""
@@ -109,12 +114,9 @@ class SeriesEncoder:
             if known.entities.equals(entities):
                 return known.series, known.codes
         series, codes = encode_series(entities, self._hasher)
-        kept, rows = [_EncodedBatch(entities, series, codes)], len(codes)
-        for known in recent[: _RECENT_BATCHES - 1]:
-            rows += len(known.codes)
-            if rows <= _RECENT_ROWS:
-                kept.append(known)
-        self._recent = kept
+        # A copy: whoever gave them may put others into the same memory.
+        own = pa.record_batch([copied(column) for column in entities.columns], names=entities.schema.names)
+        self._recent = _within_limits([_EncodedBatch(own, series, codes), *recent])
         return series, codes
 
 
@@ -122,6 +124,16 @@ class _EncodedBatch(NamedTuple):
     entities: pa.RecordBatch
     series: SeriesTable
     codes: Codes
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.entities.nbytes + self.codes.nbytes + self.series.nbytes)
+
+
+def _within_limits(batches: Sequence[_EncodedBatch]) -> list[_EncodedBatch]:
+    sizes = itertools.accumulate(batch.nbytes for batch in batches)
+    fitting = (batch for batch, size in zip(batches, sizes, strict=True) if size <= _RECENT_BYTES)
+    return list(itertools.islice(fitting, _RECENT_BATCHES))
 
 
 def _distinct(entities: pa.RecordBatch) -> tuple[Codes, pa.RecordBatch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from measurefs.fs.errors import ClosedError, CorruptionError, FencedError, SchemaError
 from measurefs.fs.filesystem import FileSystem
@@ -26,6 +26,8 @@ from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
 from measurefs.table.policy import choose
 from measurefs.table.recent import RecentRows
+
+T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 """Told how many of how many rows are done."""
@@ -138,16 +140,20 @@ class Merger:
             The table is being closed.
         """
         with self._alone() as parts:
+            self._commit_if_due(patience)  # at first, or merges that fail would hold back those before them
             inputs = self._chosen(parts)
             if inputs:
                 self._merge(inputs, pauses=pauses)
                 if self._uncommitted_since is None:
                     self._uncommitted_since = self._runtime.monotonic()
+            self._commit_if_due(patience)
+        self.attempts.succeeded()
+        return bool(inputs)
+
+    def _commit_if_due(self, patience: float) -> None:
         if self._uncommitted_since is not None and self._due(patience) <= 0:
             self._flusher.publish()
             self._uncommitted_since = None
-        self.attempts.succeeded()
-        return bool(inputs)
 
     def _due(self, patience: float) -> float:
         """Return the seconds until what was merged is to be committed."""
@@ -248,22 +254,23 @@ class Merger:
             self._encodings,
             spill_bytes=_SPILL_BYTES,
         )
+        held = self._recent.take(inputs)
+        size = sum(rows.nbytes for slices in held.values() for rows in slices)
+        keep = len(held) == len(inputs) and without is None and self._recent.has_room(size)
+        made: list[Rows] = []
         try:
             rows = 0
-            begun = self._runtime.monotonic()
-            for batch in self._batches(writer, number, inputs, types, without):
-                self._check_not_cancelled()
+            for batch in self._paced(self._batches(writer, held, inputs, types, without), pauses):
                 if isinstance(batch, EncodedBlocks):
                     writer.append_encoded(batch)
                     rows += batch.rows
                 else:
                     writer.append(batch)
                     rows += len(batch)
+                    if keep:
+                        made.append(batch)
                 if progress is not None:
                     progress(rows, sum(part.rows for part in inputs))
-                if pauses:
-                    self._cancelled.wait((self._runtime.monotonic() - begun) * pauses)
-                    begun = self._runtime.monotonic()
             if not rows:
                 writer.discard()
                 return None
@@ -277,17 +284,28 @@ class Merger:
             raise
         self._fs.sync_path(self._root)
         self.merged_bytes += metadata.compressed_bytes
+        if keep:
+            self._recent.keep(number, made)
         return FilePart(self._root, metadata, self._runtime.cache)
+
+    def _paced(self, batches: Iterable[T], pauses: float) -> Iterator[T]:
+        """Yield them, with a pause after each was dealt with, unless the merge is given up."""
+        begun = self._runtime.monotonic()
+        for batch in batches:
+            self._check_not_cancelled()
+            yield batch
+            if pauses:
+                self._cancelled.wait((self._runtime.monotonic() - begun) * pauses)
+                begun = self._runtime.monotonic()
 
     def _batches(
         self,
         writer: PartWriter,
-        number: int,
+        held: Mapping[int, Sequence[Rows]],
         inputs: Sequence[FilePart],
         types: Mapping[str, Any],
         without: Scan | None,
-    ) -> Iterable[Rows | EncodedBlocks]:
-        held = self._recent.take(inputs)
+    ) -> Iterator[Rows | EncodedBlocks]:
         read = [part for part in inputs if part.id not in held]
         fs = self._reading(read)
         fetch(fs, together(*(part.load_dictionaries(range(len(part.kinds))) for part in read)))
@@ -304,11 +322,7 @@ class Merger:
         )
         page = PAGE_BLOCKS * min(options.part.block_rows, MAX_BLOCK_ROWS)
         most_rows = min(page, options.merge.memory // _OUTPUT_SHARE // row_bytes(inputs))
-        batches = in_batches(merge.run(inputs), types, most_rows)
-        if read:
-            return batches
-        size = sum(rows.nbytes for slices in held.values() for rows in slices)
-        return self._recent.keep(number, batches, size)
+        return in_batches(merge.run(inputs), types, most_rows)
 
     def _reading(self, inputs: Sequence[FilePart]) -> FileSystem:
         ahead = self._options.merge.memory // _AHEAD_SHARE

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from measurefs.part.file_part import FilePart
 from measurefs.part.held import Cache
 from measurefs.part.rows import Rows
-
-T = TypeVar("T")
 
 _MOST = 8 << 20
 _tokens = itertools.count()
@@ -29,13 +26,15 @@ class RecentRows:
         self._cache = cache
         self._token = next(_tokens)
 
-    def keep(self, number: int, slices: Iterable[T], size: int) -> Iterable[T]:
-        """Keep the rows of a part, unless their size in bytes is too large; return what is to be written."""
-        if size > _MOST:
-            return slices
-        held = list(slices)
+    def has_room(self, size: int) -> bool:
+        """Whether a part of so many bytes of rows is to be kept."""
+        return size <= _MOST
+
+    def keep(self, number: int, slices: Sequence[Rows]) -> None:
+        """Keep the rows of a part that was written; they may come from a caller's memory."""
+        held = [rows.copied() for rows in slices]
+        size = sum(rows.nbytes + rows.series.nbytes for rows in held)
         self._cache.keep(self._key(number), held, size)
-        return held
 
     def take(self, parts: Sequence[FilePart]) -> dict[int, Sequence[Rows]]:
         """Return the rows of those parts whose rows are kept, by their ids; they are kept no more."""

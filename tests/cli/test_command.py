@@ -139,8 +139,12 @@ def test_interrupted_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         threading.Event().wait(30)  # a signal comes when it comes
 
     monkeypatch.setattr("measurefs.open", interrupted)
-    with pytest.raises(SystemExit) as left:
-        main(["inspect", "anywhere"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may ignore it
+    try:
+        with pytest.raises(SystemExit) as left:
+            main(["inspect", "anywhere"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert left.value.code == 130
     assert capsys.readouterr().err.strip() == ""
 

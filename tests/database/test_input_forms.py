@@ -360,3 +360,35 @@ def test_numbers_of_other_kinds(measure: Measure) -> None:
     measure.write({"time": [3], "host": ["a"], "usage": [2], "count": [7.0]})
     assert values_of(measure, "usage") == [1.5, 1.5, 2.0]
     assert values_of(measure, "count") == [7, 7, 7]
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_memory_shared_with_arrow_may_change_once_the_rows_are_durable(
+    memory_store: Store, coded: bool
+) -> None:
+    times, values, hosts = np.arange(10), np.zeros(10), np.zeros(10, np.int64)
+    texts = np.frombuffer(bytearray(b"aaaaaaaaaa"), np.uint8).copy()
+    offsets = pa.py_buffer(np.arange(11, dtype=np.int32))
+    notes = pa.Array.from_buffers(pa.string(), 10, [None, offsets, pa.py_buffer(texts)])
+    if coded:
+        notes = pa.DictionaryArray.from_arrays(pa.array(range(10), pa.int32()), notes)
+    columns = {"time": pa.array(times), "host": pa.array(hosts), "usage": pa.array(values), "note": notes}
+    given, expected = pa.table(columns), []
+    with open_store(memory_store) as database:
+        measure = database.create_measure(
+            "m", entity={"host": "int64"}, tags={"note": "string"}, fields={"usage": "float64"}
+        )
+        for number in range(12):
+            measure.write(given, durable=True)
+            expected += [
+                {"time": time, "host": host, "usage": value, "note": note}
+                for time, host, value, note in zip(
+                    times.tolist(), hosts.tolist(), values.tolist(), given["note"].to_pylist(), strict=True
+                )
+            ]
+            times += 10
+            values += 1.0
+            hosts += number % 2
+            texts += 1
+        measure.compact()
+        assert rows_of(measure, columns=["time", "host", "usage", "note"]) == expected

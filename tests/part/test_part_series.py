@@ -142,6 +142,26 @@ def test_batches_that_come_again_are_encoded_as_the_first_time(
         assert [entities_of(merged)[place] for place in to] == entities_of(series)
 
 
+def test_a_buffer_that_is_filled_anew_is_another_batch() -> None:
+    encoder = SeriesEncoder()
+    numbers = np.arange(10)
+    given = pa.record_batch([pa.array(numbers)], names=["e0"])
+    encoder.encode(given)
+    numbers += 100
+    series, codes = encoder.encode(given)
+    assert [entities_of(series)[code] for code in codes] == [(number,) for number in range(100, 110)]
+
+
+def test_what_is_remembered_does_not_grow_without_bounds() -> None:
+    encoder = SeriesEncoder()
+    before = pa.total_allocated_bytes()
+    for number in range(40):
+        texts = [f"{number}-{each}".ljust(200, "x") for each in range(20_000)]
+        encoder.encode(pa.record_batch([pa.array(texts)], names=["e0"]))
+    del texts
+    assert pa.total_allocated_bytes() - before < 80 << 20
+
+
 def test_only_some_batches_are_remembered() -> None:
     encoder = SeriesEncoder()
     first = batch(SHAPES["number"], [(1,)])

@@ -229,3 +229,35 @@ assert seen() == [1, 2, 3], seen()
     ran = ended(program, tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert stored(tmp_path) == [1, 2, 3]
+
+
+def test_a_handler_may_close_the_store_in_the_midst_of_a_durable_write(local_store: Store) -> None:
+    program = """
+database = measurefs.open(sys.argv[1], options=LATER)
+cpu = database.create_measure("cpu", entity=["host"], fields={"usage": "int64"})
+
+def close(*_):
+    database.close()
+    print(number)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, close)
+number = 0
+syncs, sync = 0, os.fsync
+
+def syncing(file):
+    global syncs
+    syncs += 1
+    if syncs == 50:
+        os.kill(os.getpid(), signal.SIGTERM)
+    sync(file)
+
+os.fsync = syncing
+while True:
+    cpu.write(row(number), durable=True)
+    number += 1
+"""
+    done = ended(program, local_store.url)
+    assert done.returncode == 0, done.stderr
+    written = int(done.stdout)
+    assert stored(local_store.url)[:written] == list(range(written))

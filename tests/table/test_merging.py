@@ -27,6 +27,7 @@ from tests.table.tables import (
     ROOT,
     SCHEMA,
     SEVEN,
+    Clock,
     batch,
     contents,
     contents_of,
@@ -278,6 +279,22 @@ class TestFailures:
             until(lambda: table.merge() > 60)
             assert table.stats()["merge_error"] is None
             assert table.stats()["file_parts"] == 1
+
+    def test_does_not_hold_back_what_was_merged_before(self):
+        clock = Clock()
+        fs = FaultFileSystem(MemoryFileSystem())
+        grow(fs, *range(1, 20))
+        with open_table(fs, merge=EAGER, runtime=Runtime(monotonic=clock)) as table:
+            table.merge()
+            fs.add(Fault("write", "*.part", error="disk full", times=100))
+            table.merge()
+            assert "space" in table.stats()["merge_error"]
+            committed = table.stats()["committed_epoch"]
+            clock.seconds += 60
+            table.merge()
+            assert table.stats()["committed_epoch"] > committed
+            assert "space" in table.stats()["merge_error"]
+        assert stored(fs) == ones(*range(1, 20))
 
     def test_a_damaged_part_is_left_alone_and_the_others_are_merged(self):
         fs = MemoryFileSystem()
