@@ -21,6 +21,8 @@ START = """
 import os, shutil, signal, sys, threading, time
 import measurefs
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may ignore it
+
 # Nothing is flushed by itself in time.
 LATER = measurefs.TableOptions(flush_interval=3600.0)
 
