@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
-from measurefs.database.checks import cast_column, cast_times, one_array, refuse_nulls
+from measurefs.database.checks import cast_column, cast_times, coded, one_array, refuse_nulls
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.segments import Division, Segment
 from measurefs.fs.errors import SchemaError
@@ -56,7 +56,7 @@ def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encode
         numbers = np.asarray(cast_column(VERSION, versions, ColumnType.INT64))
     entities = [_entity_column(columns, name, kind, schema) for name, kind in schema.entity.items()]
     values = {
-        name: cast_column(name, columns[name], kind)
+        name: coded(cast_column(name, columns[name], kind))
         for name, kind in schema.columns.items()
         if name in columns
     }
