@@ -110,6 +110,14 @@ def plain(column: pa.Array) -> pa.Array | npt.NDArray[Any]:
     return values_of(column) if is_plain else column
 
 
+def coded(column: pa.Array, sample: int, repeats: int) -> pa.Array:
+    """Return strings or binaries as a dictionary if each value of a sample stands so often in it on average."""
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return column
+    first = column[:sample]
+    return column.dictionary_encode() if len(first.unique()) * repeats <= len(first) else column
+
+
 def _encode_values(column: pa.Array, encoding: NumberEncoding) -> tuple[bytes, int, int]:
     kind = column.type
     if pa.types.is_list(kind):

@@ -125,29 +125,18 @@ def backup(
     Of each table that is what was committed last.
     """
     with _opened(source, source_options, runtime) as opened:
-        return _back_up(opened, target, tag, measures, target_options, progress, verify, forget)
+        return back_up_from(opened, target, tag, measures, target_options, progress, verify, forget)
 
 
-def back_up_open(
-    fs: FileSystem,
-    runtime: Runtime,
-    here: Collection[Measure],
-    target: Where,
-    tag: str | None,
-    measures: Collection[str] | None,
-    target_options: Mapping[str, Any] | None,
-    progress: Progress | None,
-    verify: bool,
-    forget: Collection[str],
-) -> CopyReport:
-    """Back up a store of which this process has some measures open; see `Database.backup`."""
+@contextlib.contextmanager
+def open_source(fs: FileSystem, runtime: Runtime, here: Collection[Measure]) -> Iterator[Source]:
+    """Give a store, of which this process has some measures open, to be backed up within the block."""
     with contextlib.ExitStack() as held:
         writers = {escape(measure.name): _Writers(measure, held) for measure in here}
-        source = Source(past_cache(fs), "this store", runtime, writers)
-        return _back_up(source, target, tag, measures, target_options, progress, verify, forget)
+        yield Source(past_cache(fs), "this store", runtime, writers)
 
 
-def _back_up(
+def back_up_from(
     source: Source,
     target: Where,
     tag: str | None,
@@ -157,6 +146,7 @@ def _back_up(
     verify: bool,
     forget: Collection[str],
 ) -> CopyReport:
+    """Back up a store; see `Database.backup`."""
     name = "" if tag is None else check_tag(tag)
     if isinstance(forget, str):
         raise SchemaError(f"forget needs a list of names, such as [{forget!r}]")

@@ -9,14 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec.columns import coded
 from measurefs.codec.types import ColumnType
-from measurefs.database.checks import cast_column, cast_times, coded, one_array, refuse_nulls
+from measurefs.database.checks import cast_column, cast_times, one_array, refuse_nulls
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.segments import Division, Segment
 from measurefs.fs.errors import SchemaError
 from measurefs.part.rows import Rows
 from measurefs.part.series import Codes, SeriesEncoder, SeriesTable
 from measurefs.query import TIME, VERSION, check_names
+
+_SAMPLE, _REPEATS = 1024, 4
+"""Strings of which each stands four times among the first are coded: codes are ordered and joined faster."""
 
 
 class Checked(NamedTuple):
@@ -56,7 +60,7 @@ def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encode
         numbers = np.asarray(cast_column(VERSION, versions, ColumnType.INT64))
     entities = [_entity_column(columns, name, kind, schema) for name, kind in schema.entity.items()]
     values = {
-        name: coded(cast_column(name, columns[name], kind))
+        name: coded(cast_column(name, columns[name], kind), _SAMPLE, _REPEATS)
         for name, kind in schema.columns.items()
         if name in columns
     }

@@ -12,7 +12,6 @@ from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 
 _SHOWN = 10
-_SAMPLE, _REPEATS = 1024, 4
 _EXACT = pa.decimal128(38)
 
 
@@ -58,14 +57,6 @@ def cast_column(name: str, column: pa.Array, kind: ColumnType) -> pa.Array:
             f"column {name!r} must be {kind.value}: the {given} value {column[row]} in row {row} would change "
             f"({error}); nothing was stored"
         ) from error
-
-
-def coded(column: pa.Array) -> pa.Array:
-    """Return strings or binaries that repeat as a dictionary: codes are ordered and joined several times as fast."""
-    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
-        return column
-    sample = column[:_SAMPLE]
-    return column.dictionary_encode() if len(sample.unique()) * _REPEATS <= len(sample) else column
 
 
 def _cast(column: pa.Array, kind: ColumnType) -> pa.Array:

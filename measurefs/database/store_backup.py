@@ -85,11 +85,10 @@ class StoreBackup(abc.ABC):
         NotDurableError, FileSystemError
             Something could not be read or written.
         """
-        from measurefs.database.backup import back_up_open  # noqa: PLC0415 - see above
+        from measurefs.database.backup import back_up_from, open_source  # noqa: PLC0415 - see above
 
         self._check_open()
         with self._lock:
             here = self._in_use()
-        return back_up_open(
-            self.fs, self._runtime, here, target, tag, measures, storage_options, progress, verify, forget
-        )
+        with open_source(self.fs, self._runtime, here) as source:
+            return back_up_from(source, target, tag, measures, storage_options, progress, verify, forget)

@@ -143,9 +143,9 @@ class FilePart(Part):
         primary = distinct(within)
         choice = Choice.of(primary)
         wanted = {name: self._position[name] for name in names if name in self._position}
-        keys = [(self._token, extent.number, column) for column in wanted.values()]
+        keys = {column: (self._token, extent.number, column) for column in wanted.values()}
         known: dict[int, HeldColumn | None] = dict(
-            zip(wanted.values(), self._cache.get_all(keys), strict=True)
+            zip(keys, self._cache.get_all(list(keys.values())), strict=True)
         )
         lacking = [column for column, each in known.items() if each is None or not each.has(choice)]
         tasks: list[Task] = []
@@ -162,8 +162,7 @@ class FilePart(Part):
             columns = {name: held[column] for name, column in wanted.items()}
             arrays, shifts = arranged(columns, choice, page.primary_starts)
             for column in lacking if keep else ():
-                key = self._token, extent.number, column
-                self._cache.keep(key, held[column], held[column].nbytes)
+                self._cache.keep(keys[column], held[column], held[column].nbytes)
             return Loaded(arrays, shifts[primary.searchsorted(within)])
 
         return Loading(loaded, tasks, len(primary) * len(lacking))

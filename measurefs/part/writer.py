@@ -44,7 +44,7 @@ A = TypeVar("A")
 
 _RECONSIDER_ROWS = 1 << 16
 _SHORT_PAGES = 2048
-_DISTINCT_SHARE = 2
+_REPEATS = 2
 _MOST_DICTIONARY_BYTES = 8 << 20
 _BLOCKS_PER_TASK = 16
 _ROWS_FOR_THREADS = 4096
@@ -259,11 +259,9 @@ class PartWriter:
         values = rows.columns[column.name]
         if column.type not in {ColumnType.STRING, ColumnType.BINARY}:
             return values
+        values = codec.coded(values, self._options.block_rows, _REPEATS)
         if not pa.types.is_dictionary(values.type):
-            sample = values[: self._options.block_rows]
-            if len(sample.unique()) * _DISTINCT_SHARE > len(sample):
-                return values
-            values = values.dictionary_encode()
+            return values
         known = self._dictionaries.get(column.name)
         if known is None:
             self._dictionaries[column.name] = values.dictionary
