@@ -23,7 +23,7 @@ from measurefs.cli._wishes import Wishes, parse_columns
 from measurefs.cli.common import BadInput, console, count, plural, print_json, reaching, size
 from measurefs.database import MeasureSchema
 from measurefs.database.batch import check_batch
-from measurefs.part.series import SeriesEncoder
+from measurefs.part.labels import LabelEncoder
 from measurefs.query import TIME
 
 _KEPT_BYTES = 64 << 20
@@ -108,7 +108,7 @@ def _check(sources: Sequence[Source], shape: Shape, bar: _Bar) -> list[Block] | 
 def _check_block(block: Block, shape: Shape) -> None:
     rows = shape.convert(block)
     try:
-        check_batch(rows, shape.schema(final=False), TIME, SeriesEncoder())
+        check_batch(rows, shape.schema(final=False), TIME, LabelEncoder())
     except measurefs.SchemaError as error:
         raise BadInput(f"{block.where(0)} and the rows that follow: {error}") from error
 

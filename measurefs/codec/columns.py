@@ -29,7 +29,9 @@ from measurefs.codec.zstd import MOST_EXPANSION, compress, decompress
 from measurefs.fs.errors import CorruptionError
 
 _HAS_NULLS, _CODES, _ALL_NULL = 1, 2, 4
+_ALL_NUMBERS, _ALL_CODES = bytes((0,)), bytes((_CODES,))
 _LENGTH = struct.Struct("<I")
+_PLAIN = (pa.int64(), pa.float64())
 
 
 class Chunk(NamedTuple):
@@ -76,7 +78,7 @@ def numbers_of(column: pa.Array) -> npt.NDArray[Any]:
     return values.astype(np.int64) if values.dtype == np.int32 else values
 
 
-def encode(column: pa.Array | npt.NDArray[Any], encoding: NumberEncoding) -> Chunk:
+def encode(column: pa.Array | npt.NDArray[Any], encoding: NumberEncoding, *, codes: bool = False) -> Chunk:
     """Encode one chunk.
 
     Parameters
@@ -86,10 +88,12 @@ def encode(column: pa.Array | npt.NDArray[Any], encoding: NumberEncoding) -> Chu
         codes. The dictionary itself is not stored here. `plain` gives the array for a column without nulls.
     encoding : NumberEncoding
         For the numbers (or codes) in it.
+    codes : bool
+        An array holds the codes of a dictionary.
     """
     if isinstance(column, np.ndarray):
         data, low, high = numbers.encode(column, encoding)
-        return Chunk(b"\0" + data, 0, low, high)
+        return Chunk((_ALL_CODES if codes else _ALL_NUMBERS) + data, 0, low, high)
     nulls = column.null_count
     if nulls == len(column):
         return Chunk(bytes((_ALL_NULL,)), nulls, 0, 0)
@@ -98,16 +102,19 @@ def encode(column: pa.Array | npt.NDArray[Any], encoding: NumberEncoding) -> Chu
         bits = compress(np.packbits(np.asarray(column.is_valid())).tobytes())
         head = _LENGTH.pack(len(bits)) + bits
         column = column.drop_null()
-    codes = pa.types.is_dictionary(column.type)
-    flags = (_HAS_NULLS if nulls else 0) | (_CODES if codes else 0)
-    body, low, high = _encode_values(column.indices if codes else column, encoding)
+    is_coded = pa.types.is_dictionary(column.type)
+    flags = (_HAS_NULLS if nulls else 0) | (_CODES if is_coded else 0)
+    body, low, high = _encode_values(column.indices if is_coded else column, encoding)
     return Chunk(bytes((flags,)) + head + body, nulls, low, high)
 
 
 def plain(column: pa.Array) -> pa.Array | npt.NDArray[Any]:
-    """Return a number column without nulls as the array of its values, any other as it is."""
-    is_plain = column.type in {pa.int64(), pa.float64()} and column.null_count == 0
-    return values_of(column) if is_plain else column
+    """Return a column of numbers without nulls as their array, one of codes as theirs (int64), any other as it is."""
+    if column.null_count:
+        return column
+    if pa.types.is_dictionary(column.type):
+        return values_of(column.indices).astype(np.int64)
+    return values_of(column) if column.type in _PLAIN else column
 
 
 def coded(column: pa.Array, sample: int, repeats: int) -> pa.Array:
@@ -201,6 +208,17 @@ def decode_numbers(
         One has nulls, or does not decode to that many values; see `numbers.decode_runs`.
     """
     numbers.decode_runs(_bodies(chunks, 0, path), out, bounds, path)
+
+
+def decode_number_parts(
+    chunks: Sequence[bytes],
+    sizes: Sequence[int],
+    parts: Sequence[tuple[int, int, int]],
+    out: npt.NDArray[Any],
+    path: str,
+) -> None:
+    """Decode some values of several chunks; see `numbers.decode_parts`, and raises as that does."""
+    numbers.decode_parts(_bodies(chunks, 0, path), sizes, parts, out, path)
 
 
 def decode_codes(

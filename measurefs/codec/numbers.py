@@ -3,6 +3,7 @@
 Half of pcodec's encoding time goes into the search for a mode and a delta order. A column keeps both for
 long, so they are chosen once from a sample (`choose`) and passed to every chunk (`encode`). Floats that are
 decimals (12.34) are stored as the integers 1234 with the number of decimals, where that gives back every bit.
+Values that mostly repeat the one before are stored once for each stretch, with its length.
 """
 
 from __future__ import annotations
@@ -22,18 +23,28 @@ from measurefs.fs.errors import CorruptionError
 
 Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
-_CONSTANT, _PCO = 0, 1
+_CONSTANT, _PCO, _REPEATED = 0, 1, 2
+_BATCH = 256
+"""pcodec decodes so many values at a time."""
+_STRETCH = 32
+"""Values are repeated if they stay the same for so long, on average."""
+
 _NO_DECIMALS = 255
 _MAX_DECIMALS = 6
 _SAMPLE = 2048
 _FEW = 64
+_QUICK_LEVELS = 2
+_FEW_BYTES = 1 / 16
+"""What a value may take more for the sake of speed, however little it takes."""
+
 _WIDTHS: tuple[np.dtype[Any], ...] = (np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8"))
 _INTEGER_LIMITS = ((_WIDTHS[0], 2**15), (_WIDTHS[1], 2**31))
 _TOO_LARGE = 2.0**63
 _FLOAT_WIDTH = 3
 _HEADER = struct.Struct("<BBB")
+_REPEATED_HEADER = struct.Struct("<BII")
 _TWO_FLOATS, _TWO_INTEGERS = struct.Struct("<dd"), struct.Struct("<qq")
-_CONSTANT_BYTE = bytes((_CONSTANT,))
+_CONSTANT_BYTE, _REPEATED_BYTE = _STRETCHES = bytes((_CONSTANT,)), bytes((_REPEATED,))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,11 +57,14 @@ class NumberEncoding:
         For values stored as integers, and for floats that are not decimals.
     decimals : int or None
         Floats are tried as integers scaled by ``10**decimals``.
+    repeated : bool
+        Stretches of the same value are looked for.
     """
 
     integers: ChunkConfig
     floats: ChunkConfig
     decimals: int | None = None
+    repeated: bool = False
 
 
 def default_encoding(level: int) -> NumberEncoding:
@@ -76,7 +90,7 @@ def unordered_encoding(values: Numbers | None = None) -> NumberEncoding:
         return dataclasses.replace(_UNORDERED, decimals=next(fitting, None))
 
 
-def choose(values: Numbers, level: int) -> NumberEncoding:
+def choose(values: Numbers, level: int, slack: float = 1.0) -> NumberEncoding:
     """Choose an encoding by trying the likely ones on a sample; any choice is correct for any values.
 
     Parameters
@@ -85,20 +99,27 @@ def choose(values: Numbers, level: int) -> NumberEncoding:
         Values of the column, neighbours as they will be in its chunks.
     level : int
         pcodec's compression level, 0 to 12.
+    slack : float
+        The lowest level is taken, which is several times as quick, whose result is not more than so many times as
+        large as that of the level asked for.
     """
     sample = values[:_SAMPLE]
     if len(sample) == 0:
         return default_encoding(level)
+    bits = sample.view(np.int64)
+    repeated = (1 + int(np.count_nonzero(bits[1:] != bits[:-1]))) * _STRETCH <= len(bits)
     if sample.dtype == np.int64:
-        integers = sample.view(np.int64)
-        return NumberEncoding(_smallest(integers, _integer_configs(integers, level)), ChunkConfig(level))
-    floats = _smallest(sample, _float_configs(level))
+        integers = _smallest(bits, _integer_configs(bits), level, slack)
+        return NumberEncoding(integers, ChunkConfig(level), repeated=repeated)
+    floats = _smallest(sample, _float_configs(), level, slack)
     decimals = _count_decimals(sample)
     if decimals is None:
-        return NumberEncoding(default_encoding(level).integers, floats)
+        return NumberEncoding(default_encoding(level).integers, floats, repeated=repeated)
     scaled = _scale(sample.view(np.float64), decimals, *_ends(sample.view(np.float64)))
     assert scaled is not None
-    return NumberEncoding(_smallest(scaled, _integer_configs(scaled, level)), floats, decimals)
+    return NumberEncoding(
+        _smallest(scaled, _integer_configs(scaled), level, slack), floats, decimals, repeated
+    )
 
 
 class Encoded(NamedTuple):
@@ -113,7 +134,11 @@ def encode(values: Numbers, encoding: NumberEncoding) -> Encoded:
     """Encode a contiguous run of at least one value; `decode_into` gives back every bit of it."""
     bits = values.view(np.int64)
     if bits[0] == bits[-1] and (bits == bits[0]).all():
-        return Encoded(bytes((_CONSTANT,)) + bits[:1].tobytes(), int(bits[0]), int(bits[0]))
+        return Encoded(_CONSTANT_BYTE + bits[:1].tobytes(), int(bits[0]), int(bits[0]))
+    if encoding.repeated:
+        changes = np.flatnonzero(bits[1:] != bits[:-1])
+        if len(changes) * _STRETCH < len(bits):
+            return _encode_repeated(values, changes + 1, encoding)
     if values.dtype == np.int64:
         least, most = int(np.minimum.reduce(bits)), int(np.maximum.reduce(bits))
         narrow = bits.astype(_narrowest(least, most), copy=False)
@@ -125,6 +150,15 @@ def encode(values: Numbers, encoding: NumberEncoding) -> Encoded:
     if math.isnan(low):
         low, high = np.fmin.reduce(floats), np.fmax.reduce(floats)
     return Encoded(_pack(floats, encoding.floats, _NO_DECIMALS), *_bits(low, high))
+
+
+def _encode_repeated(values: Numbers, changes: npt.NDArray[np.int64], encoding: NumberEncoding) -> Encoded:
+    """Encode stretches of the same value; changes are where each but the first begins."""
+    bounds = np.concatenate(([0], changes, [len(values)]))
+    each = encode(values[bounds[:-1]], dataclasses.replace(encoding, repeated=False))
+    lengths = encode(bounds[1:] - bounds[:-1], _UNORDERED).data
+    head = _REPEATED_HEADER.pack(_REPEATED, len(bounds) - 1, len(each.data))
+    return Encoded(b"".join((head, each.data, lengths)), each.low, each.high)
 
 
 def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -166,8 +200,8 @@ def decode_runs(runs: Sequence[bytes], out: Numbers, bounds: Sequence[tuple[int,
     try:
         first, last = bounds[0][0], bounds[-1][1]
         for data, (start, stop) in zip(runs, bounds, strict=True):
-            if data[:1] == _CONSTANT_BYTE:
-                out.view(np.int64)[start:stop] = np.frombuffer(data, "<i8", 1, 1)
+            if data[:1] in _STRETCHES:
+                _decode_stretches(data, out[start:stop], path)
                 continue
             _, width, decimals = _HEADER.unpack_from(data)
             if out.dtype != np.float64 and (width == _FLOAT_WIDTH or decimals != _NO_DECIMALS):
@@ -192,6 +226,85 @@ def decode_runs(runs: Sequence[bytes], out: Numbers, bounds: Sequence[tuple[int,
                 out[start:stop] = values
             else:
                 np.divide(values, 10.0**decimals, out=out[start:stop])
+
+
+def decode_parts(
+    runs: Sequence[bytes],
+    sizes: Sequence[int],
+    parts: Sequence[tuple[int, int, int]],
+    out: Numbers,
+    path: str,
+) -> None:
+    """Decode some stretches of consecutive values of several runs, one after another, and little else.
+
+    Parameters
+    ----------
+    runs : sequence of bytes
+        What `encode` gave.
+    sizes : sequence of int
+        How many values each has.
+    parts : sequence of (int, int, int)
+        In order, the number of a run, the first value that is wanted of it, and the one behind the last.
+    out : int64 or float64 array
+        Of their type, and as long as the parts together.
+
+    Raises
+    ------
+    CorruptionError
+        The bytes do not decode to that many values.
+    """
+    ends = {number: last for number, _, last in parts}
+    buffer = np.empty(max(sizes, default=0), np.int64)
+    start, current, values, scale = 0, -1, out[:0], 1.0
+    try:
+        for number, first, last in parts:
+            if number != current:
+                current = number
+                values, scale = _beginning(runs[number], sizes[number], ends[number], buffer, out.dtype, path)
+            target = out[start : start + last - first]
+            start += last - first
+            if scale == 1.0:
+                target[:] = values[first:last]
+            else:
+                np.divide(values[first:last], scale, out=target)
+    except (struct.error, ValueError, IndexError, RuntimeError, TypeError) as error:
+        raise CorruptionError(path, f"a chunk of numbers cannot be read ({error})") from error
+
+
+def _beginning(
+    data: bytes, size: int, count: int, buffer: npt.NDArray[Any], kind: np.dtype[Any], path: str
+) -> tuple[npt.NDArray[Any], float]:
+    """Decode at least so many of the first values of a run into a buffer; return them, and what to divide them by."""
+    if data[:1] in _STRETCHES:
+        every: Numbers = buffer[:size].view(kind)
+        _decode_stretches(data, every, path)
+        return every, 1.0
+    _, width, decimals = _HEADER.unpack_from(data)
+    if kind != np.float64 and (width == _FLOAT_WIDTH or decimals != _NO_DECIMALS):
+        raise CorruptionError(path, "a chunk holds floats instead of integers")
+    values = buffer.view(_WIDTHS[width])[: min(-(-count // _BATCH) * _BATCH, size)]
+    _decompress(data, values, path)
+    return values, 1.0 if decimals == _NO_DECIMALS else 10.0**decimals
+
+
+def _decode_stretches(data: bytes, target: Numbers, path: str) -> None:
+    if data[:1] == _CONSTANT_BYTE:
+        target.view(np.int64)[:] = np.frombuffer(data, "<i8", 1, 1)
+        return
+    _, count, size = _REPEATED_HEADER.unpack_from(data)
+    if count > len(target):
+        raise CorruptionError(
+            path, f"a chunk of {len(target)} values claims to have {count} different stretches"
+        )
+    first, behind = _REPEATED_HEADER.size, _REPEATED_HEADER.size + size
+    if _REPEATED_BYTE in (data[first : first + 1], data[behind : behind + 1]):
+        raise CorruptionError(path, "a chunk holds stretches of stretches, which are never written")
+    each, lengths = np.empty(count, target.dtype), np.empty(count, np.int64)
+    decode_into(data[first:behind], each, path)
+    decode_into(data[behind:], lengths, path)
+    if lengths.min() < 1 or lengths.max() > len(target) or lengths.sum() != len(target):
+        raise CorruptionError(path, f"a chunk of {len(target)} values holds stretches of other lengths")
+    target[:] = np.repeat(each, lengths)
 
 
 def _decompress(data: bytes, target: npt.NDArray[Any], path: str) -> None:
@@ -243,21 +356,37 @@ def _config(level: int, mode: ModeSpec, delta: DeltaSpec) -> ChunkConfig:
 _UNORDERED = NumberEncoding(*(_config(0, ModeSpec.classic(), DeltaSpec.no_op()) for _ in range(2)))
 
 
-def _integer_configs(sample: npt.NDArray[Any], level: int) -> Iterator[ChunkConfig]:
+def _integer_configs(sample: npt.NDArray[Any]) -> Iterator[tuple[ModeSpec, DeltaSpec]]:
     modes = [ModeSpec.classic()]
     step = math.gcd(*np.unique(np.diff(sample.astype(np.int64))).tolist())
     if step > 1:
         modes.append(ModeSpec.try_int_mult(step))
     for mode in modes:
         for delta in (DeltaSpec.try_consecutive(1), DeltaSpec.no_op(), DeltaSpec.try_consecutive(2)):
-            yield _config(level, mode, delta)
+            yield mode, delta
 
 
-def _float_configs(level: int) -> Iterator[ChunkConfig]:
-    yield _config(level, ModeSpec.classic(), DeltaSpec.no_op())
-    yield _config(level, ModeSpec.classic(), DeltaSpec.try_consecutive(1))
-    yield _config(level, ModeSpec.auto(), DeltaSpec.no_op())
+def _float_configs() -> Iterator[tuple[ModeSpec, DeltaSpec]]:
+    yield ModeSpec.classic(), DeltaSpec.no_op()
+    yield ModeSpec.classic(), DeltaSpec.try_consecutive(1)
+    yield ModeSpec.auto(), DeltaSpec.no_op()
 
 
-def _smallest(sample: npt.NDArray[Any], configs: Iterator[ChunkConfig]) -> ChunkConfig:
-    return min(configs, key=lambda config: len(standalone.simple_compress(sample, config)))
+def _smallest(
+    sample: npt.NDArray[Any], specs: Iterator[tuple[ModeSpec, DeltaSpec]], level: int, slack: float
+) -> ChunkConfig:
+    """Return what makes least of a sample, or something quicker that makes little more of it."""
+
+    def size(config: ChunkConfig) -> int:
+        return len(standalone.simple_compress(sample, config))
+
+    tried = list(specs)
+    sizes = [size(_config(level, *spec)) for spec in tried]
+    least = min(sizes)
+    if slack > 1.0:
+        enough = slack * least + len(sample) * _FEW_BYTES
+        for lower in range(min(level, _QUICK_LEVELS)):
+            for spec in tried:
+                if size(_config(lower, *spec)) <= enough:
+                    return _config(lower, *spec)
+    return _config(level, *tried[sizes.index(least)])

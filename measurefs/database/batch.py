@@ -9,18 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from measurefs.codec.columns import coded
 from measurefs.codec.types import ColumnType
 from measurefs.database.checks import cast_column, cast_times, one_array, refuse_nulls
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.segments import Division, Segment
 from measurefs.fs.errors import SchemaError
-from measurefs.part.rows import Rows
-from measurefs.part.series import Codes, SeriesEncoder, SeriesTable
+from measurefs.part.labels import LabelEncoder
+from measurefs.part.rows import Rows, same
+from measurefs.part.series import Codes, Hash, SeriesTable, encode_series
 from measurefs.query import TIME, VERSION, check_names
-
-_SAMPLE, _REPEATS = 1024, 4
-"""Strings of which each stands four times among the first are coded: codes are ordered and joined faster."""
 
 
 class Checked(NamedTuple):
@@ -29,7 +26,7 @@ class Checked(NamedTuple):
     Attributes
     ----------
     rows : Rows
-        All of it; versions are 0 where the caller gave none.
+        All of it, in order of the series, and as they came within each; versions are 0 where the caller gave none.
     versioned : bool
         Whether the caller gave them.
     schema : MeasureSchema
@@ -41,7 +38,7 @@ class Checked(NamedTuple):
     schema: MeasureSchema
 
 
-def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encoder: SeriesEncoder) -> Checked:
+def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encoder: LabelEncoder) -> Checked:
     """Check a batch and turn it into rows; nothing is stored yet.
 
     Raises
@@ -53,19 +50,28 @@ def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encode
     columns = _named_columns(table, schema, time_column)
     times = cast_times(time_column, _required(columns, TIME, time_column, schema))
     versions = columns.get(VERSION)
-    if versions is None:
-        numbers = np.zeros(len(times), np.int64)
-    else:
+    if versions is not None:
         refuse_nulls(VERSION, versions)
-        numbers = np.asarray(cast_column(VERSION, versions, ColumnType.INT64))
-    entities = [_entity_column(columns, name, kind, schema) for name, kind in schema.entity.items()]
+        versions = cast_column(VERSION, versions, ColumnType.INT64)
+    entities = _entities(columns, schema)
     values = {
-        name: coded(cast_column(name, columns[name], kind), _SAMPLE, _REPEATS)
+        name: cast_column(name, columns[name], kind)
         for name, kind in schema.columns.items()
         if name in columns
     }
-    series, codes = encoder.encode(pa.record_batch(entities, names=list(schema.entity)))
-    return Checked(Rows(series, codes, np.asarray(times), numbers, values), versions is not None, schema)
+    labels = encoder.encode(entities)
+    values = {
+        name: labels.field(column) if name in schema.fields else labels.tag(name, column)
+        for name, column in values.items()
+    }
+    ordered = Rows(
+        labels.series,
+        labels.codes,
+        labels.arranged(np.asarray(times)),
+        same(0, len(times)) if versions is None else labels.arranged(np.asarray(versions)),
+        values,
+    )
+    return Checked(ordered, versions is not None, schema)
 
 
 def _named_columns(table: pa.Table, schema: MeasureSchema, time_column: str) -> dict[str, pa.Array]:
@@ -86,12 +92,13 @@ def _required(columns: dict[str, pa.Array], name: str, given: str, schema: Measu
     return columns[name]
 
 
-def _entity_column(
-    columns: dict[str, pa.Array], name: str, kind: ColumnType, schema: MeasureSchema
-) -> pa.Array:
-    column = _required(columns, name, name, schema)
-    refuse_nulls(name, column)
-    return cast_column(name, column, kind)
+def _entities(columns: dict[str, pa.Array], schema: MeasureSchema) -> pa.RecordBatch:
+    found = []
+    for name, kind in schema.entity.items():
+        column = _required(columns, name, name, schema)
+        refuse_nulls(name, column)
+        found.append(cast_column(name, column, kind))
+    return pa.record_batch(found, names=list(schema.entity))
 
 
 class Place(NamedTuple):
@@ -130,7 +137,7 @@ def _groups(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[n
         yield int(ordered[start]), order[start:stop]
 
 
-def shards_of_batch(table: pa.Table, schema: MeasureSchema, encoder: SeriesEncoder) -> npt.NDArray[np.int64]:
+def shards_of_batch(table: pa.Table, schema: MeasureSchema, hasher: Hash) -> npt.NDArray[np.int64]:
     """Return the shard of each row of a batch, of which only the entity columns matter.
 
     Raises
@@ -143,6 +150,4 @@ def shards_of_batch(table: pa.Table, schema: MeasureSchema, encoder: SeriesEncod
         raise SchemaError(f"the rows have two columns named {twice[0]!r}")
     given = [name for name in schema.entity if name in table.column_names]
     columns = {name: one_array(table[name]) for name in given}
-    entities = [_entity_column(columns, name, kind, schema) for name, kind in schema.entity.items()]
-    series, codes = encoder.encode(pa.record_batch(entities, names=list(schema.entity)))
-    return shards_of(series, codes, schema.shards)
+    return shards_of(*encode_series(_entities(columns, schema), hasher), schema.shards)

@@ -15,7 +15,7 @@ from measurefs.fs.errors import ClosedError, PermissionError_
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.listing import Listing
 from measurefs.fs.process import ProcessGuard
-from measurefs.part.series import SeriesEncoder
+from measurefs.part.labels import LabelEncoder
 from measurefs.table import Background, MemoryBudget, Runtime, TableOptions, TsTable
 
 
@@ -43,7 +43,7 @@ class HeldMeasure:
         self._max_age = max_age
         self._guard = ProcessGuard()
         self.closed = self._dropped = False
-        self._encoder = SeriesEncoder(options.series_hash)
+        self._encoder = LabelEncoder(options.series_hash)
         self._latest_planner = Planner(schema, options.series_hash)
         self._tables = Tables(fs, root, schema, options, runtime, background, memory, listing)
         self._background = background

@@ -12,7 +12,6 @@ from measurefs.database.batch import check_batch, shards_of_batch
 from measurefs.database.inputs import to_table
 from measurefs.database.questions import MeasureQuestions
 from measurefs.database.upkeep import MeasureUpkeep
-from measurefs.part.series import SeriesEncoder
 from measurefs.query import TIME
 
 
@@ -98,7 +97,7 @@ class Measure(MeasureQuestions, MeasureUpkeep):
             An entity column is missing, or has a null or a value of another type.
         """
         self._check_open()
-        return shards_of_batch(to_table(data), self.schema, SeriesEncoder(self._options.series_hash))
+        return shards_of_batch(to_table(data), self.schema, self._options.series_hash)
 
     def flush(self) -> None:
         """Return once every row written so far is durable.

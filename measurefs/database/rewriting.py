@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow.compute as pc
-
+from measurefs.codec import compute as pc
 from measurefs.database.schema import MeasureSchema
 from measurefs.database.tables import Tables
 from measurefs.fs.errors import LockError, SchemaError
 from measurefs.part.series import Hash
 from measurefs.query import MAX_TIME, MIN_TIME, Condition, Where, to_nanoseconds
 from measurefs.table import TsTable
+from measurefs.table.snapshot import Snapshot
 
 Progress = Callable[[int, int], None]
 """Told how many of how many rows are done."""
@@ -25,18 +25,24 @@ def compact(tables: Tables, progress: Progress | None = None) -> None:
     snapshots = [table.pin() for table in tables.reading(places)]
     try:
         rows = [sum(part.rows for part in snapshot.parts) for snapshot in snapshots]
-        scattered = [len(snapshot.parts) > 1 or bool(snapshot.memory_parts) for snapshot in snapshots]
+        needing = [_is_loose(snapshot) for snapshot in snapshots]
     finally:
         for snapshot in snapshots:
             snapshot.release()
     done, total = 0, sum(rows)
-    for place, count, needed in zip(places, rows, scattered, strict=True):
+    for place, count, needed in zip(places, rows, needing, strict=True):
         if needed:
             with tables.borrowed(place) as table:
                 table.compact(_within(progress, done, count, total))
         done += count
         if progress is not None:
             progress(done, total)
+
+
+def _is_loose(snapshot: Snapshot) -> bool:
+    """Whether compaction would change what a snapshot's parts are."""
+    parts = snapshot.file_parts
+    return len(parts) > 1 or bool(snapshot.memory_parts) or any(part.metadata.quick for part in parts)
 
 
 def _within(progress: Progress | None, before: int, count: int, total: int) -> Progress | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from urllib.parse import quote, unquote
 
@@ -60,6 +61,7 @@ def basename(path: str) -> str:
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 
 
+@functools.lru_cache(maxsize=1024)
 def escape(name: str) -> str:
     """Turn any name a user may choose into one plain path component; `unescape` reverses it.
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
+from measurefs.codec.columns import values_of
 from measurefs.part.rows import Rows
 from measurefs.part.series import Codes
 
@@ -53,18 +54,25 @@ def lay_out(
     numbers : collection of str
         Columns that are known to hold numbers, and need not be looked at.
     """
-    sizes = np.full(len(rows), _KEY_BYTES + 8 * len(numbers), np.int64)
-    for name in rows.columns:
-        if name not in numbers:
-            sizes += _value_bytes(rows.columns[name])
-    weight = np.concatenate(([0], np.cumsum(sizes)))
+    others = [column for name, column in rows.columns.items() if name not in numbers]
+    key = _KEY_BYTES + 8 * len(numbers)
     starts = _split_by_rows(rows.codes, block_rows)
+    if all(pa.types.is_dictionary(column.type) for column in others):
+        lengths = [_lengths(column.dictionary) for column in others]
+        most = key + sum(int(each.max(initial=0)) for each in lengths)
+        if block_rows * most <= block_bytes:  # no block gets that large
+            firsts = _join_blocks(starts, np.zeros_like(starts), block_rows, block_bytes)
+            return Layout(starts, firsts, len(rows) * key + sum(map(_total_bytes, others, lengths)))
+    sizes = np.full(len(rows), key, np.int64)
+    for column in others:
+        sizes += _value_bytes(column)
+    weight = np.concatenate(([0], np.cumsum(sizes)))
     starts = _split_by_bytes(starts, weight, block_bytes)
-    return Layout(starts, _join_blocks(starts, weight, block_rows, block_bytes), int(weight[-1]))
+    return Layout(starts, _join_blocks(starts, weight[starts], block_rows, block_bytes), int(weight[-1]))
 
 
-def _join_blocks(starts: Positions, weight: Positions, block_rows: int, block_bytes: int) -> Positions:
-    ends = weight[starts]
+def _join_blocks(starts: Positions, ends: Positions, block_rows: int, block_bytes: int) -> Positions:
+    """Join blocks; ends are the bytes before each, and at the end all bytes."""
     firsts, first, blocks = [0], 0, len(starts) - 1
     while first < blocks:
         by_rows = np.searchsorted(starts, starts[first] + block_rows, "right") - 1
@@ -97,13 +105,20 @@ def _split_by_bytes(starts: Positions, weight: Positions, block_bytes: int) -> P
     return starts if len(cuts) == 1 else np.unique(np.concatenate(cuts))
 
 
+def _total_bytes(column: pa.Array, lengths: Positions) -> int:
+    """Return the bytes of all values, of which the dictionary's have these lengths."""
+    return int(np.bincount(values_of(column.indices.drop_null()), minlength=len(lengths)) @ lengths)
+
+
+def _lengths(strings: pa.Array) -> Positions:
+    return np.asarray(pc.binary_length(strings)).astype(np.int64)
+
+
 def _value_bytes(column: pa.Array) -> Positions | int:
     kind = column.type
     if pa.types.is_dictionary(kind):
-        lengths = np.asarray(pc.binary_length(column.dictionary)).astype(np.int64)
-        if len(lengths) == 0:
-            return 0
-        return np.asarray(lengths[np.asarray(column.indices.fill_null(0))])
+        lengths = np.append(_lengths(column.dictionary), 0)
+        return np.asarray(lengths[np.asarray(column.indices.fill_null(-1))])
     if pa.types.is_list(kind):
         offsets = np.asarray(column.offsets)
         within = np.concatenate(([0], np.cumsum(_broadcast(_value_bytes(column.values), len(column.values)))))

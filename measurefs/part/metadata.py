@@ -111,6 +111,8 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Whether the part is one file.
     pages : bytes
         The section ``meta.bin`` once more, if it is short: whoever knows the metadata need not read it.
+    quick : bool
+        Whether it was encoded in a hurry, and has so many rows that it is worth making smaller.
     format : int
         `FORMAT_VERSION` when it was written.
     """
@@ -129,6 +131,7 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sections: dict[str, Piece]
     compact: bool
     pages: bytes = b""
+    quick: bool = False
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

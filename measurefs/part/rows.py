@@ -67,14 +67,14 @@ class Rows:
         part = slice(start, stop)
         return Rows(self.series, self.codes[part], self.times[part], self.versions[part], columns)
 
-    def copied(self) -> Rows:
-        """Return the same rows in memory of their own: a caller may change what Arrow shares with it."""
-        columns = {name: memory.copied(column) for name, column in self.columns.items()}
-        return Rows(self.series, self.codes.copy(), self.times.copy(), self.versions.copy(), columns)
-
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
-        return dataclasses.replace(self, versions=np.full(len(self), version, np.int64))
+        return dataclasses.replace(self, versions=same(version, len(self)))
+
+
+def same(value: int, count: int) -> npt.NDArray[np.int64]:
+    """Return an array that holds one value so many times, and takes no memory for that."""
+    return np.broadcast_to(np.int64(value), count)
 
 
 def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
@@ -101,6 +101,10 @@ def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
         ]
     chunked = pa.chunked_array(columns)
     if all(dictionaries):
+        values = columns[0].dictionary
+        if chunked.null_count == 0 and all(column.dictionary.equals(values) for column in columns[1:]):
+            codes = memory.join([values_of(column.indices) for column in columns])
+            return pa.DictionaryArray.from_arrays(memory.array_of(codes), values, safe=False)
         chunked = chunked.unify_dictionaries()
     joined = chunked.combine_chunks()
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
@@ -215,6 +219,11 @@ def sorted_positions(
     last = np.ones(len(order), np.bool_)
     last[:-1] = (by_series[1:] != by_series[:-1]) | (by_time[1:] != by_time[:-1])
     return order[last]
+
+
+def stable_order(codes: Codes) -> npt.NDArray[np.int64] | None:
+    """Return the positions that put rows in order of their series, as they came within each; None if they are."""
+    return None if (codes[1:] >= codes[:-1]).all() else _argsort_codes(codes)
 
 
 def _argsort_codes(codes: Codes) -> npt.NDArray[np.int64]:

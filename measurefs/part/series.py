@@ -9,20 +9,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
-from measurefs.codec.memory import array_of, copied
+from measurefs.codec import compute as pc
+from measurefs.codec.memory import array_of
 
 Hash = Callable[[bytes], int]
 Codes = npt.NDArray[np.int32]
-
-_RECENT_BATCHES, _RECENT_BYTES = 32, 64 << 20
 
 
 xxh3: Hash = xxhash.xxh3_64_intdigest
@@ -90,50 +87,6 @@ def encode_series(entities: pa.RecordBatch, hasher: Hash = xxh3) -> tuple[Series
     position = np.empty(len(order), np.int32)
     position[order] = np.arange(len(order), dtype=np.int32)
     return SeriesTable(ids, distinct).take(order), position[codes]
-
-
-class SeriesEncoder:
-    """Encodes batch after batch: one whose entities are those of a batch not long ago costs a comparison.
-
-    Collectors send the same series at every turn, in one batch or in several.
-
-    Parameters
-    ----------
-    hasher : callable
-        From an entity's key to its id.
-    """
-
-    def __init__(self, hasher: Hash = xxh3) -> None:
-        self._hasher = hasher
-        self._recent: list[_EncodedBatch] = []
-
-    def encode(self, entities: pa.RecordBatch) -> tuple[SeriesTable, Codes]:
-        """Find the distinct entities of a batch; see `encode_series`."""
-        recent = self._recent
-        for known in recent:
-            if known.entities.equals(entities):
-                return known.series, known.codes
-        series, codes = encode_series(entities, self._hasher)
-        # A copy: whoever gave them may put others into the same memory.
-        own = pa.record_batch([copied(column) for column in entities.columns], names=entities.schema.names)
-        self._recent = _within_limits([_EncodedBatch(own, series, codes), *recent])
-        return series, codes
-
-
-class _EncodedBatch(NamedTuple):
-    entities: pa.RecordBatch
-    series: SeriesTable
-    codes: Codes
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.entities.nbytes + self.codes.nbytes + self.series.nbytes)
-
-
-def _within_limits(batches: Sequence[_EncodedBatch]) -> list[_EncodedBatch]:
-    sizes = itertools.accumulate(batch.nbytes for batch in batches)
-    fitting = (batch for batch, size in zip(batches, sizes, strict=True) if size <= _RECENT_BYTES)
-    return list(itertools.islice(fitting, _RECENT_BATCHES))
 
 
 def _distinct(entities: pa.RecordBatch) -> tuple[Codes, pa.RecordBatch]:

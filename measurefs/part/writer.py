@@ -36,18 +36,18 @@ from measurefs.part.rows import Rows
 from measurefs.part.runs import distinct
 from measurefs.part.sections import Sections
 from measurefs.part.series import SeriesTable
-from measurefs.part.summarise import is_worthwhile, summarise
+from measurefs.part.summarise import is_worthwhile, summarise, summarise_codes
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
 from measurefs.part.tasks import Mapper
 
 A = TypeVar("A")
 
-_RECONSIDER_ROWS = 1 << 16
+_MANY_ROWS, _LASTS_ROWS = 1 << 16, 1 << 21
 _SHORT_PAGES = 2048
 _REPEATS = 2
 _MOST_DICTIONARY_BYTES = 8 << 20
 _BLOCKS_PER_TASK = 16
-_ROWS_FOR_THREADS = 4096
+_ROWS_FOR_THREADS = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,12 +65,17 @@ class PartOptions:
     summary_rows : int
         Pages of the index whose blocks have at least so many rows on average have a summary of each block. It takes
         2 % of the bytes at 1,000 rows a block, 7 % at 256.
+    slack : float
+        Parts that are likely to be merged soon, the flushed ones and all that are compact, are encoded in the quickest
+        way that takes at most so many times the bytes of the smallest; compaction makes all small. 1.0 for the
+        smallest at once.
     """
 
     block_rows: int = 8192
     compact_bytes: int = 8 << 20
     level: int = 4
     summary_rows: int = 256
+    slack: float = 1.25
 
     def __post_init__(self) -> None:
         if not 1 <= self.block_rows <= MAX_BLOCK_ROWS:
@@ -81,18 +86,35 @@ class Encodings:
     """Remembers how each column of a table is best encoded, since finding out costs more than encoding.
 
     Any number of threads may share it.
+
+    Parameters
+    ----------
+    level : int
+        pcodec's compression level.
+    slack : float
+        See `choose`.
     """
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, slack: float = 1.0) -> None:
         self._level = level
-        self._chosen: dict[str, NumberEncoding] = {}
+        self._slack = slack
+        self._chosen: dict[str, tuple[NumberEncoding, int]] = {}
         self._entities: tuple[SeriesTable | None, bytes] = None, b""
+        self._directories: dict[str, tuple[pa.Array, bytes]] = {}
+
+    @property
+    def quick(self) -> bool:
+        """Whether they are chosen for their speed, too."""
+        return self._slack > 1.0
 
     def of(self, name: str, column: pa.Array) -> NumberEncoding:
-        """Return the encoding for a column; reconsidered whenever many rows come together."""
-        chosen = self._chosen.get(name)
-        if chosen is None or len(column) >= _RECONSIDER_ROWS:
-            chosen = self._chosen[name] = choose(codec.numbers_of(column[:MAX_BLOCK_ROWS]), self._level)
+        """Return the encoding for a column; what was chosen from many rows is reconsidered only after many more."""
+        chosen, lasts = self._chosen.get(name, (None, 0))
+        many = len(column) >= _MANY_ROWS
+        if chosen is None or (many and lasts <= 0):
+            sample = codec.numbers_of(column[:MAX_BLOCK_ROWS])
+            chosen, lasts = choose(sample, self._level, self._slack), _LASTS_ROWS if many else 0
+        self._chosen[name] = chosen, lasts - len(column)
         return chosen
 
     def entities(self, series: SeriesTable) -> bytes:
@@ -101,6 +123,14 @@ class Encodings:
         if last is not series:
             encoded = encode_entities(series.entities)
             self._entities = series, encoded
+        return encoded
+
+    def dictionary(self, name: str, dictionary: pa.Array) -> bytes:
+        """Return a column's dictionary as it is stored; that of small parts often is the same each time."""
+        last, encoded = self._directories.get(name, (None, b""))
+        if last is None or not last.equals(dictionary):
+            encoded = codec.encode_dictionary(dictionary, self.of(f"{name} dictionary", dictionary))
+            self._directories[name] = (dictionary, encoded)
         return encoded
 
 
@@ -230,17 +260,22 @@ class PartWriter:
     def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> Iterable[_Encoded]:
         """Encode a column, and summarise its blocks if that is asked for, some primary blocks a task."""
         encoding = self._encodings.of(name, values)
-        plain = codec.plain(values)
+        plain, codes = codec.plain(values), pa.types.is_dictionary(values.type)
         bounds = layout.starts[layout.firsts].tolist()
 
         def encode(first: int) -> _Encoded:
             window = bounds[first : first + _BLOCKS_PER_TASK + 1]
-            chunks = [codec.encode(plain[start:stop], encoding) for start, stop in itertools.pairwise(window)]
+            pieces = [plain[start:stop] for start, stop in itertools.pairwise(window)]
+            chunks = [codec.encode(piece, encoding, codes=codes) for piece in pieces]
             if not summarised:
                 return _Encoded(chunks)
             ends = layout.firsts[[first, first + len(chunks)]]
             starts = layout.starts[ends[0] : ends[1] + 1] - window[0]
-            return _Encoded(chunks, summarise(plain[window[0] : window[-1]], starts))
+            whole = plain[window[0] : window[-1]]
+            if codes and isinstance(whole, np.ndarray):
+                none = pa.nulls(len(starts) - 1, values.type.value_type)
+                return _Encoded(chunks, summarise_codes(whole, none, starts))
+            return _Encoded(chunks, summarise(whole, starts))
 
         run = self._run if bounds[-1] >= _ROWS_FOR_THREADS else map  # handing over takes longer than encoding
         return run(encode, range(0, len(bounds) - 1, _BLOCKS_PER_TASK))
@@ -344,6 +379,7 @@ class PartWriter:
                 sections=pieces,
                 compact=compact,
                 pages=pages if len(pages) <= _SHORT_PAGES else b"",
+                quick=self._encodings.quick and self._rows >= MAX_BLOCK_ROWS,
             )
 
         return self._sections.finish(describe)
@@ -356,8 +392,7 @@ class PartWriter:
         dictionary = self._dictionaries.get(column.name)
         if dictionary is None:
             return None
-        encoding = self._encodings.of(f"{column.name} dictionary", dictionary)
-        data = codec.encode_dictionary(dictionary, encoding)
+        data = self._encodings.dictionary(column.name, dictionary)
         return Piece(self._sections.append(column.directory, data), len(data), checksum(data))
 
 

@@ -97,7 +97,7 @@ class Flusher:
         self._introducer = introducer
         self._options = options
         self._runtime = runtime
-        self._encodings = Encodings(options.part.level)
+        self._encodings = Encodings(options.part.level, options.part.slack)
         self._flushing = threading.Lock()
         self._outputs = outputs
         self._recent = recent

@@ -86,6 +86,7 @@ class Merger:
         self._outputs = outputs
         self._recent = recent
         self._encodings = Encodings(options.part.level)
+        self._quick = Encodings(options.part.level, options.part.slack)
         self._merging = threading.Lock()
         self._cancelled = threading.Event()
         self._left_alone: dict[int, Exception] = {}
@@ -143,7 +144,7 @@ class Merger:
             self._commit_if_due(patience)  # at first, or merges that fail would hold back those before them
             inputs = self._chosen(parts)
             if inputs:
-                self._merge(inputs, pauses=pauses)
+                self._merge(inputs, self._suited(inputs), pauses=pauses)
                 if self._uncommitted_since is None:
                     self._uncommitted_since = self._runtime.monotonic()
             self._commit_if_due(patience)
@@ -172,13 +173,18 @@ class Merger:
             run = []
         return []
 
+    def _suited(self, inputs: Sequence[FilePart]) -> Encodings:
+        """Return quick encodings for what is likely to be merged again soon."""
+        size = sum(part.metadata.compressed_bytes for part in inputs)
+        return self._quick if size <= self._options.part.compact_bytes else self._encodings
+
     def compact(self, progress: Progress | None = None) -> None:
-        """Merge all parts in files into one; raises as `merge`."""
+        """Merge all parts in files into one, as small as it gets; raises as `merge`."""
         most = self._options.merge.most_inputs
         with self._alone() as parts:
-            while len(parts) > 1:
+            while len(parts) > 1 or any(part.metadata.quick for part in parts):
                 inputs = parts if len(parts) <= most else _smallest(parts, most)
-                part = self._merge(inputs, progress=progress)
+                part = self._merge(inputs, self._encodings, progress=progress)
                 self._flusher.publish()
                 place = parts.index(inputs[0])
                 parts[place : place + len(inputs)] = [] if part is None else [part]
@@ -200,7 +206,7 @@ class Merger:
             for part in parts:
                 self._check_not_cancelled()
                 if part.overlaps(scan.start, scan.end) and len(fetch(self._fs, part.blocks(scan)).rows):
-                    rest = self._write(written, [part], scan)
+                    rest = self._write(written, [part], self._encodings, scan)
                     if rest is not None and rest.rows == part.rows:
                         self._outputs.remove(rest.id)
                         continue
@@ -221,11 +227,15 @@ class Merger:
                 yield snapshot.file_parts
 
     def _merge(
-        self, inputs: Sequence[FilePart], progress: Progress | None = None, pauses: float = 0.0
+        self,
+        inputs: Sequence[FilePart],
+        encodings: Encodings,
+        progress: Progress | None = None,
+        pauses: float = 0.0,
     ) -> FilePart | None:
         """Put one part in the place of several neighbours."""
         with contextlib.ExitStack() as written:
-            part = self._write(written, inputs, progress=progress, pauses=pauses)
+            part = self._write(written, inputs, encodings, progress=progress, pauses=pauses)
             replaced = {each.id for each in inputs}
             self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
         self.merges += 1
@@ -235,6 +245,7 @@ class Merger:
         self,
         written: contextlib.ExitStack,
         inputs: Sequence[FilePart],
+        encodings: Encodings,
         without: Scan | None = None,
         progress: Progress | None = None,
         pauses: float = 0.0,
@@ -251,7 +262,7 @@ class Merger:
             inputs[0].metadata.entity,
             columns,
             self._options.part,
-            self._encodings,
+            encodings,
             spill_bytes=_SPILL_BYTES,
         )
         held = self._recent.take(inputs)
@@ -260,7 +271,7 @@ class Merger:
         made: list[Rows] = []
         try:
             rows = 0
-            for batch in self._paced(self._batches(writer, held, inputs, types, without), pauses):
+            for batch in self._paced(self._batches(writer, encodings, held, inputs, types, without), pauses):
                 if isinstance(batch, EncodedBlocks):
                     writer.append_encoded(batch)
                     rows += batch.rows
@@ -301,6 +312,7 @@ class Merger:
     def _batches(
         self,
         writer: PartWriter,
+        encodings: Encodings,
         held: Mapping[int, Sequence[Rows]],
         inputs: Sequence[FilePart],
         types: Mapping[str, Any],
@@ -316,7 +328,9 @@ class Merger:
             types,
             options.merge.memory // _INPUT_SHARE,
             without,
-            copied=lambda part: writer.takes_over(part.columns, part.dictionaries),
+            copied=lambda part: (
+                part.metadata.quick <= encodings.quick and writer.takes_over(part.columns, part.dictionaries)
+            ),
             least_rows=options.part.block_rows // 2,
             held=held,
         )

@@ -31,10 +31,9 @@ class RecentRows:
         return size <= _MOST
 
     def keep(self, number: int, slices: Sequence[Rows]) -> None:
-        """Keep the rows of a part that was written; they may come from a caller's memory."""
-        held = [rows.copied() for rows in slices]
-        size = sum(rows.nbytes + rows.series.nbytes for rows in held)
-        self._cache.keep(self._key(number), held, size)
+        """Keep the rows of a part that was written."""
+        size = sum(rows.nbytes + rows.series.nbytes for rows in slices)
+        self._cache.keep(self._key(number), slices, size)
 
     def take(self, parts: Sequence[FilePart]) -> dict[int, Sequence[Rows]]:
         """Return the rows of those parts whose rows are kept, by their ids; they are kept no more."""

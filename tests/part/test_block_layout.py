@@ -93,13 +93,16 @@ def test_values_of_every_type_have_their_size(nulls):
     assert lay_out(sort_rows(rows), 10).uncompressed == sum(row_bytes(rows))
 
 
-def test_dictionaries_weigh_as_much_as_their_strings():
-    texts = pa.array(["a" * 10, "b" * 1000] * 20)
-    sizes = [
-        lay_out(make_rows([1] * 40, range(40), {"s": column}), 40).uncompressed
+@pytest.mark.parametrize("block_bytes", [4096, 2 << 20])
+@pytest.mark.parametrize("third", ["c", None])
+def test_dictionaries_weigh_as_much_as_their_strings(block_bytes, third):
+    texts = pa.array(["a" * 10, "b" * 1000, third] * 20)
+    by_strings, by_codes = (
+        lay_out(make_rows([1] * 60, range(60), {"s": column}), 60, block_bytes)
         for column in (texts, texts.dictionary_encode())
-    ]
-    assert sizes == [40 * KEY_BYTES + 20 * 1010] * 2
+    )
+    assert by_strings.uncompressed == by_codes.uncompressed == 60 * KEY_BYTES + 20 * (1010 + len(third or ""))
+    assert by_strings.starts.tolist() == by_codes.starts.tolist()
 
 
 @pytest.mark.parametrize("block_rows", [0, -1, 8193])

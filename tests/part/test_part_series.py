@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from measurefs.part.series import (
     Hash,
-    SeriesEncoder,
     SeriesTable,
     encode_series,
     entity_keys,
@@ -121,53 +120,3 @@ def test_equal_tables_are_equal_and_others_are_not():
     assert not one.equals(other)
     weak = make_rows([1, 2], [0, 0], hasher=lambda key: 0).series
     assert not weak.equals(make_rows([1, 3], [0, 0], hasher=lambda key: 0).series)
-
-
-@given(st.lists(st.lists(st.tuples(TEXT), min_size=1, max_size=4), min_size=1, max_size=6), st.data())
-def test_batches_that_come_again_are_encoded_as_the_first_time(
-    entities: list[list[tuple[str]]], data: st.DataObject
-) -> None:
-    encoder = SeriesEncoder()
-    known: dict[tuple[tuple[str], ...], SeriesTable] = {}
-    tables = []
-    for _ in range(12):
-        one = batch(SHAPES["string"], data.draw(st.sampled_from(entities)))
-        series, codes = encoder.encode(one)
-        assert [entities_of(series)[code] for code in codes] == entities_of(SeriesTable(series.ids, one))
-        assert known.setdefault(tuple(entities_of(SeriesTable(series.ids, one))), series) is series
-        tables.append(series)
-    merged, mappings = merge_series(tables)
-    assert_in_order(merged, xxh3)
-    for series, to in zip(tables, mappings, strict=True):
-        assert [entities_of(merged)[place] for place in to] == entities_of(series)
-
-
-def test_a_buffer_that_is_filled_anew_is_another_batch() -> None:
-    encoder = SeriesEncoder()
-    numbers = np.arange(10)
-    given = pa.record_batch([pa.array(numbers)], names=["e0"])
-    encoder.encode(given)
-    numbers += 100
-    series, codes = encoder.encode(given)
-    assert [entities_of(series)[code] for code in codes] == [(number,) for number in range(100, 110)]
-
-
-def test_what_is_remembered_does_not_grow_without_bounds() -> None:
-    encoder = SeriesEncoder()
-    before = pa.total_allocated_bytes()
-    for number in range(40):
-        texts = [f"{number}-{each}".ljust(200, "x") for each in range(20_000)]
-        encoder.encode(pa.record_batch([pa.array(texts)], names=["e0"]))
-    del texts
-    assert pa.total_allocated_bytes() - before < 80 << 20
-
-
-def test_only_some_batches_are_remembered() -> None:
-    encoder = SeriesEncoder()
-    first = batch(SHAPES["number"], [(1,)])
-    series, _ = encoder.encode(first)
-    for number in range(100):
-        encoder.encode(batch(SHAPES["number"], [(number + 2,)]))
-    again, _ = encoder.encode(first)
-    assert again is not series
-    assert again.equals(series)

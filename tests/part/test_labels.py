@@ -1,0 +1,67 @@
+"""Labels: series and tags of batches that come again are found as the first time, whatever came between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from measurefs.part.labels import LabelEncoder
+from measurefs.part.series import SeriesTable, merge_series, xxh3
+from tests.part.test_part_series import SHAPES, TEXT, assert_in_order, batch, entities_of
+
+
+@given(st.lists(st.lists(st.tuples(TEXT), min_size=1, max_size=4), min_size=1, max_size=6), st.data())
+def test_batches_that_come_again_are_encoded_as_the_first_time(
+    entities: list[list[tuple[str]]], data: st.DataObject
+) -> None:
+    encoder = LabelEncoder()
+    known: dict[tuple[tuple[str], ...], SeriesTable] = {}
+    tables = []
+    for _ in range(12):
+        one = batch(SHAPES["string"], data.draw(st.sampled_from(entities)))
+        labels = encoder.encode(one)
+        series = labels.series
+        given_order = entities_of(SeriesTable(series.ids, one))
+        arranged = given_order if labels.order is None else [given_order[row] for row in labels.order]
+        assert [entities_of(series)[code] for code in labels.codes] == arranged
+        assert known.setdefault(tuple(entities_of(SeriesTable(series.ids, one))), series) is series
+        tables.append(series)
+    merged, mappings = merge_series(tables)
+    assert_in_order(merged, xxh3)
+    for series, to in zip(tables, mappings, strict=True):
+        assert [entities_of(merged)[place] for place in to] == entities_of(series)
+
+
+def test_a_buffer_that_is_filled_anew_is_another_batch() -> None:
+    encoder = LabelEncoder()
+    numbers = np.arange(10)
+    given = pa.record_batch([pa.array(numbers)], names=["e0"])
+    encoder.encode(given)
+    numbers += 100
+    labels = encoder.encode(given)
+    assert sorted(entities_of(labels.series)[code] for code in labels.codes) == [
+        (n,) for n in range(100, 110)
+    ]
+
+
+def test_what_is_remembered_does_not_grow_without_bounds() -> None:
+    encoder = LabelEncoder()
+    before = pa.total_allocated_bytes()
+    for number in range(40):
+        texts = [f"{number}-{each}".ljust(200, "x") for each in range(20_000)]
+        encoder.encode(pa.record_batch([pa.array(texts)], names=["e0"]))
+    del texts
+    assert pa.total_allocated_bytes() - before < 80 << 20
+
+
+def test_only_some_batches_are_remembered() -> None:
+    encoder = LabelEncoder()
+    first = batch(SHAPES["number"], [(1,)])
+    series = encoder.encode(first).series
+    for number in range(100):
+        encoder.encode(batch(SHAPES["number"], [(number + 2,)]))
+    again = encoder.encode(first).series
+    assert again is not series
+    assert again.equals(series)
