@@ -12,8 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 from urllib.parse import unquote
 
-import tenacity
-
 from measurefs.backends.local_files import (
     BINARY,
     TEMPORARY,
@@ -63,13 +61,6 @@ if os.name == "nt":
     _TRANSIENT |= {errno.EACCES}  # of a file that somebody has open
 
 _Range = tuple[int, int, int]  # offset, size, and the place in the list asked for
-
-_retrying = tenacity.Retrying(
-    retry=tenacity.retry_if_exception(lambda error: isinstance(error, OSError) and error.errno in _TRANSIENT),
-    wait=tenacity.wait_random_exponential(multiplier=0.01, max=0.25),
-    stop=tenacity.stop_after_delay(2),
-    reraise=True,
-)
 
 
 class LocalFileSystem(FileSystem):
@@ -229,11 +220,11 @@ class LocalFileSystem(FileSystem):
         with translated("must_rm_all", path, DeleteError), _missing_is_fine():
             self._check_inside(os.path.dirname(name) if path else name, path, "must_rm_all")
             if path == "":
-                _retrying(_remove_tree, name, keep=True)
+                _persistently(_remove_tree, name, keep=True)
             elif _is_directory(name):
-                _retrying(_remove_tree, name)
+                _persistently(_remove_tree, name)
             else:
-                _retrying(os.unlink, name)
+                _persistently(os.unlink, name)
 
     # Locks
 
@@ -391,6 +382,21 @@ def _make_one(directory: str) -> bool:
     except FileExistsError:  # another process made it just now
         return False
     return True
+
+
+def _persistently(remove: Callable[..., None], name: str, **settings: Any) -> None:
+    """Remove something, and try again for a while if it is in use."""
+    import tenacity  # noqa: PLC0415 - it takes as long as opening a store, and few processes remove anything
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, OSError) and error.errno in _TRANSIENT
+        ),
+        wait=tenacity.wait_random_exponential(multiplier=0.01, max=0.25),
+        stop=tenacity.stop_after_delay(2),
+        reraise=True,
+    )
+    retrying(remove, name, **settings)
 
 
 def _remove_tree(name: str, *, keep: bool = False) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import sys
 import threading
 import warnings
@@ -126,7 +125,7 @@ class TemporaryFile:
 
     def __init__(self, directory: str) -> None:
         # The name it will get is no part of this one: 255 bytes are all that a file system may allow.
-        self._name = f"{directory}/{TEMPORARY}{secrets.token_hex(8)}"
+        self._name = f"{directory}/{TEMPORARY}{os.urandom(8).hex()}"
         self._fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, FILE_MODE)
 
     @property

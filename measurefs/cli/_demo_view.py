@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 import measurefs
+from measurefs.cli._chart import Chart
 from measurefs.cli._overview import measure_figures
 from measurefs.cli._sampler import CPU, MACHINE, PERIOD
-from measurefs.cli.chart import Chart
 from measurefs.cli.common import count, moment, plural, size
 
 _CORES_SHOWN = 4

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from random import Random, SystemRandom
 from typing import Self
 
@@ -50,7 +50,7 @@ class Identity(msgspec.Struct, frozen=True):
     def name_in_cache(self, url: str) -> str:
         """Return what tells the store from others that use a cache, also from one that is a copy of its files."""
         # One without a name may be replaced by another at the same place: its entries are for this process alone.
-        return f"{self.store or secrets.token_hex(16)} {url}"
+        return f"{self.store or os.urandom(16).hex()} {url}"
 
 
 def read_identity(fs: FileSystem) -> Identity:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+
+import msgspec
 
 from measurefs.fs.errors import SchemaError
 
@@ -13,8 +14,7 @@ _UNITS = {"h": HOUR, "d": DAY}
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([hd])")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(msgspec.Struct, frozen=True):
     """A number of whole hours or days.
 
     Attributes

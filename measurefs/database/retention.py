@@ -13,7 +13,6 @@ What a crash leaves of 3 is removed by a later step, of whichever process. A tab
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import threading
 from collections.abc import Collection, Iterable, Iterator
@@ -81,8 +80,7 @@ def with_dropped(schema: MeasureSchema, segments: Iterable[Segment], now: int) -
     return msgspec.structs.replace(schema, dropped_before=min(dropped, MAX_TIME)) if ends else schema
 
 
-@dataclasses.dataclass(slots=True)
-class _Doomed:
+class _Doomed(msgspec.Struct):
     """A table whose rows are not seen any more, until its files are removed.
 
     Attributes
@@ -94,7 +92,7 @@ class _Doomed:
     """
 
     since: float
-    tables: list[TsTable] = dataclasses.field(default_factory=list)
+    tables: list[TsTable] = msgspec.field(default_factory=list)
 
     @property
     def pinned(self) -> bool:

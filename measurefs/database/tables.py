@@ -174,7 +174,8 @@ class Tables(Places):
         with self._lock:
             self._check_open()
             missing = [place for place in places if place not in self._tables]
-            opened = self._each(lambda place: self._open(place, listed=self._take(place)), missing)
+            run = self._runtime.run_io if len(missing) > 1 else map  # a thread costs more than one table
+            opened = list(run(lambda place: self._open(place, listed=self._take(place)), missing))
             found = dict(zip(missing, opened, strict=True))
             self._tables.update(
                 (place, table) for place, table in found.items() if not self.is_dropped(place.segment)

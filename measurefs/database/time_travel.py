@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +19,7 @@ from measurefs.fs.errors import ClosedError, CorruptionError, MeasureFSError, Sc
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.file_part import FilePart
 from measurefs.query import MIN_TIME, Query, to_nanoseconds
+from measurefs.query.names import nearest
 from measurefs.table import Runtime, Snapshot, TsTable
 from measurefs.table.history import Moment, look_back
 
@@ -61,8 +61,8 @@ def understand(
 
 
 def _unknown(as_of: str, names: list[str]) -> SchemaError:
-    near = difflib.get_close_matches(as_of, names, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(as_of, names)
+    hint = f"did you mean {near!r}? " if near else ""
     known = f"the tags are {', '.join(map(repr, names))}" if names else "there are no tags"
     return SchemaError(
         f"as_of={as_of!r} is neither a tag nor a time; {hint}{known}, "

@@ -23,13 +23,13 @@ that used it. So each spares what it has used itself, and what others use is fet
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
+import os
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
 import xxhash
 
 from measurefs.fs.errors import MeasureFSError, NotExistError
@@ -50,14 +50,13 @@ _AT_ONCE = 16
 _KNOWN_FILES = 4096
 
 
-@dataclasses.dataclass
-class _Known:
+class _Known(msgspec.Struct):
     """What is known of a file's entries, and when each was used last by this process."""
 
     path: str
     extents: Extents
     listed: float
-    used: dict[Extent, float] = dataclasses.field(default_factory=dict)
+    used: dict[Extent, float] = msgspec.field(default_factory=dict)
 
     def is_old(self, now: float) -> bool:
         """Whether it is time to list them again; long lists are made less often."""
@@ -226,7 +225,7 @@ class Entries:
             self._reserved -= needed
 
     def _enter(self, size: int) -> None:
-        self._write(_LEDGER, {join(_LEDGER, f"{size:x}-{secrets.token_hex(8)}"): b""})
+        self._write(_LEDGER, {join(_LEDGER, f"{size:x}-{os.urandom(8).hex()}"): b""})
 
     def _entered(self) -> dict[str, int]:
         names = [entry.name for entry in list_dir(self._fs, _LEDGER)]

@@ -6,16 +6,21 @@ import errno
 import functools
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 from measurefs.fs.errors import OpenError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
 GROUP = "measurefs.filesystems"
 """The entry-point group: name is the scheme, value the `FileSystem` class (its `from_url` is called)."""
+
+BUILT_IN = {
+    "file": "measurefs.backends.local:LocalFileSystem",
+    "memory": "measurefs.backends.memory:MemoryFileSystem",
+    "s3": "measurefs.backends.s3:S3FileSystem",
+}
+"""The entry points of measurefs itself: to find them among all that is installed takes longer than to open a store."""
 
 _FALLBACK = "fsspec"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -38,17 +43,17 @@ def open_url(url: str, **storage_options: Any) -> FileSystem:
         No backend serves the scheme, or its packages are not installed.
     """
     try:
-        entry = _entry(scheme_of(url))
+        place = _place(scheme_of(url))
     except OSError as error:
         reason = f"the installed backends cannot be listed: {error}"
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             reason += "; raise the limit on open files (ulimit -n)"
         raise OpenError("open", url, reason, error.errno) from error
-    if entry is None:
+    if place is None:
         raise UnsupportedStoreError(
             f"cannot open {url!r}: no backend is registered for {scheme_of(url)!r}; is measurefs installed?"
         )
-    return _load(entry, url).from_url(url, **storage_options)
+    return _load(place, url).from_url(url, **storage_options)
 
 
 def scheme_of(url: str) -> str:
@@ -57,8 +62,10 @@ def scheme_of(url: str) -> str:
     return match.group(1).lower() if match else "file"
 
 
-def _entry(scheme: str) -> EntryPoint | None:
-    """Return what serves a scheme, or else what serves all that have nothing of their own."""
+def _place(scheme: str) -> str | None:
+    """Return where the class is that serves a scheme, or else that which serves all that have nothing of their own."""
+    if scheme in BUILT_IN:
+        return BUILT_IN[scheme]
     if scheme not in _registered(tuple(sys.path)):
         _registered.cache_clear()  # it may have been installed since
     registered = _registered(tuple(sys.path))
@@ -66,21 +73,22 @@ def _entry(scheme: str) -> EntryPoint | None:
 
 
 @functools.lru_cache(maxsize=1)
-def _registered(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _registered(path: tuple[str, ...]) -> dict[str, str]:
     """Return the backends by scheme. They are kept: to look through all that is installed takes milliseconds."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - as much as all else that a `FileSystem` needs
 
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=GROUP)}
 
 
-def _load(entry: EntryPoint, url: str) -> type[FileSystem]:
+def _load(place: str, url: str) -> type[FileSystem]:
+    module, _, name = place.partition(":")
     try:
-        backend = entry.load()
+        backend: object = functools.reduce(getattr, name.split("."), import_module(module))
     except ImportError as error:
         raise UnsupportedStoreError(
-            f"cannot open {url!r}: the backend {entry.value} needs a package that is missing ({error}); "
-            f"try: pip install 'measurefs[{entry.name}]'"
+            f"cannot open {url!r}: the backend {place} needs a package that is missing ({error}); "
+            f"try: pip install 'measurefs[{scheme_of(url)}]'"
         ) from error
     if not (isinstance(backend, type) and issubclass(backend, FileSystem)):
-        raise UnsupportedStoreError(f"cannot open {url!r}: {entry.value} is not a measurefs.FileSystem class")
+        raise UnsupportedStoreError(f"cannot open {url!r}: {place} is not a measurefs.FileSystem class")
     return backend

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pyarrow as pa
 from measurefs.fs.errors import SchemaError
 from measurefs.part.part import TIME, VERSION
 
-__all__ = ["TIME", "TIME_TYPE", "VERSION", "check_names"]
+__all__ = ["TIME", "TIME_TYPE", "VERSION", "check_names", "nearest"]
 
 TIME_TYPE = pa.timestamp("ns", tz="UTC")
 
@@ -27,6 +26,13 @@ def check_names(names: Iterable[str], known: Collection[str], what: str, kind: s
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
+            near = nearest(str(name), known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known) or 'none'}"
             raise SchemaError(f"{what} names the unknown {kind} {name!r}; {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of some names that is most like another, None if none is like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - for messages alone
+
+    return next(iter(get_close_matches(name, known, 1)), None)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 
 from measurefs.fs.errors import CorruptionError, NotExistError, SchemaError
@@ -21,8 +21,7 @@ _LISTINGS = 10
 _SHOWN = 6
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """What to go back to; one of these is given.
 
     Attributes
@@ -45,8 +44,7 @@ class Moment:
         return f"epoch {self.epoch if self.kept is None else self.kept}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Past:
+class Past(msgspec.Struct, frozen=True):
     """What a table held at a moment.
 
     Attributes
@@ -60,8 +58,8 @@ class Past:
 
     epoch: int = 0
     time: int = 0
-    parts: list[PartMetadata] = dataclasses.field(default_factory=list)
-    damaged: list[CorruptionError] = dataclasses.field(default_factory=list)
+    parts: list[PartMetadata] = msgspec.field(default_factory=list)
+    damaged: list[CorruptionError] = msgspec.field(default_factory=list)
 
 
 def look_back(fs: FileSystem, root: str, moment: Moment, *, whole: bool = True, floor: int = 0) -> Past:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import CorruptionError
@@ -20,8 +20,7 @@ from measurefs.table.recovery import Recovered, recover, set_aside
 from measurefs.table.view import file_parts
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """What a table has while it is open for writing.
 
     Attributes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -20,8 +19,7 @@ from measurefs.table.tags import parse_tag
 _LISTINGS = 10
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(msgspec.Struct, frozen=True):
     """What a table's directory holds.
 
     Attributes

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 import measurefs
-from measurefs.cli import chart
+from measurefs.cli._chart import Chart
 from tests.cli.conftest import Run, figures
 
 
@@ -56,7 +56,7 @@ def test_a_writer_that_cannot_write_is_status_1(run: Run, tmp_path: Path) -> Non
 def drawn(values: list[float], width: int = 40, **more: object) -> list[str]:
     console = Console(width=width, force_terminal=False)
     with console.capture() as capture:
-        console.print(chart.Chart(values, **more))  # type: ignore[arg-type]
+        console.print(Chart(values, **more))  # type: ignore[arg-type]
     return capture.get().splitlines()
 
 

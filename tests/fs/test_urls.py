@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 
 import pytest
 
 from measurefs.backends.local import LocalFileSystem
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.fs import FileSystem, FileSystemWrapper, UnsupportedStoreError, open_url, scheme_of
+from measurefs.fs.urls import BUILT_IN, GROUP
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,13 @@ def test_built_in_backends_are_found(tmp_path):
     assert isinstance(open_url(str(tmp_path)), LocalFileSystem)
     assert isinstance(open_url(f"file://{tmp_path}"), LocalFileSystem)
     assert isinstance(open_url("memory://"), MemoryFileSystem)
+
+
+def test_built_in_backends_are_those_that_are_registered():
+    registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    fallback = registered.pop("fsspec")
+    assert fallback == "measurefs.backends.fsspec:FsspecFileSystem"
+    assert registered == BUILT_IN
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import datetime
-import difflib
 import re
 import zoneinfo
 from typing import Any, Protocol, TypeAlias
@@ -13,10 +12,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
 from measurefs.fs.errors import SchemaError
 from measurefs.query.bounds import MAX_TIME, MIN_TIME, to_nanoseconds
+from measurefs.query.names import nearest
 
 Times = npt.NDArray[np.int64]
 Every: TypeAlias = "str | int | datetime.timedelta | np.timedelta64"
@@ -248,7 +248,7 @@ def _zone(timezone: Any) -> str:
             timezone = pa.lib.tzinfo_to_string(timezone)
         _from_local(np.array([_EPOCH]), timezone)
     except (pa.ArrowException, ValueError, TypeError) as error:
-        near = difflib.get_close_matches(str(timezone), zoneinfo.available_timezones(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else "give a name such as 'Europe/Berlin' or '+02:00'"
+        near = nearest(str(timezone), zoneinfo.available_timezones())
+        hint = f"did you mean {near!r}?" if near else "give a name such as 'Europe/Berlin' or '+02:00'"
         raise SchemaError(f"cannot use {timezone!r} as timezone; {hint}") from error
     return str(timezone)
