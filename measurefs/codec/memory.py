@@ -6,6 +6,7 @@ That costs several times as much as decoding or gathering the values. The pool k
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,18 @@ def new_array(count: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an array of so many values, which may be anything."""
     wanted = np.dtype(dtype)
     size = count * wanted.itemsize
-    return np.empty(count, wanted) if size < _LARGE else np.frombuffer(pa.allocate_buffer(size), wanted)
+    if size < _LARGE:
+        return np.empty(count, wanted)
+    return np.frombuffer(pa.allocate_buffer(size, memory_pool=_pool()), wanted)
+
+
+@functools.cache
+def _pool() -> pa.MemoryPool:
+    """Return jemalloc's, where there is one: mimalloc gives memory back within milliseconds, and takes it anew."""
+    try:
+        return pa.jemalloc_memory_pool()
+    except NotImplementedError:
+        return pa.default_memory_pool()
 
 
 def array_of(values: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:

@@ -23,7 +23,7 @@ from measurefs.part.fetch import fetch
 from measurefs.part.file_part import FilePart
 from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
-from measurefs.part.rows import Rows, concat_rows, sort_rows
+from measurefs.part.rows import Rows, concat_in_order, concat_rows
 from measurefs.part.selection import Selection, windows
 from measurefs.part.series import Codes, SeriesTable, merge_series, narrowed
 
@@ -106,7 +106,7 @@ class Merge:
             for each in live
             if each.rows is not None
         ]
-        rows = sort_rows(concat_rows(taken, self.types))
+        rows = concat_in_order(taken, self.types)
         if self.without is None or not len(rows):
             return rows
         return rows.take(np.flatnonzero(self.without.leaves(rows)))

@@ -38,7 +38,7 @@ from measurefs.part.sections import Sections
 from measurefs.part.series import SeriesTable
 from measurefs.part.summarise import is_worthwhile, summarise, summarise_codes
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
-from measurefs.part.tasks import Mapper
+from measurefs.part.tasks import Mapper, made_ahead
 
 A = TypeVar("A")
 
@@ -432,6 +432,6 @@ def write_part(
 ) -> PartMetadata:
     """Write sorted rows, some at a time, as one part; see `PartWriter`."""
     writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, run)
-    for rows in slices:
+    for rows in made_ahead(slices, run):
         writer.append(rows)
     return writer.finish()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import Column, PartMetadata
-from measurefs.part.rows import Rows, merge_rows
+from measurefs.part.rows import merge_rows
 from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.introducer import Introducer
@@ -179,14 +179,13 @@ class Flusher:
     def _write_part(self, number: int, memory: Sequence[MemoryPart]) -> FilePart:
         schema = self.schema
         types = {column.name: column.type.arrow for column in schema.columns}
-        slices: Iterable[Rows] = merge_rows([part.held for part in memory], types)
-        if self._recent.has_room(sum(part.nbytes for part in memory)):
-            slices = list(slices)
+        slices = merge_rows([part.held for part in memory], types)
+        kept = list(slices) if self._recent.has_room(sum(part.nbytes for part in memory)) else []
         metadata = write_part(
             self._fs,
             self._root,
             number,
-            slices,
+            kept or slices,
             schema.entity,
             schema.columns,
             self._options.part,
@@ -195,8 +194,8 @@ class Flusher:
         )
         self._fs.sync_path(self._root)
         self.flushed_bytes += metadata.compressed_bytes
-        if isinstance(slices, list):
-            self._recent.keep(number, slices)
+        if kept:
+            self._recent.keep(number, kept)
         return FilePart(self._root, metadata, self._runtime.cache)
 
     def _commit(self) -> None:

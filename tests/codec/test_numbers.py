@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -113,6 +115,52 @@ def test_nan_is_left_out_of_least_and_greatest():
 def test_a_constant_run_costs_a_few_bytes_however_long():
     for column in (pa.array(np.full(8192, -(2**62))), pa.array(np.full(8192, np.nan))):
         assert len(round_trip(column, numbers.default_encoding(4)).data) <= 10
+
+
+STRETCHES = st.lists(st.tuples(INTEGERS, st.integers(1, 400)), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(stretches=STRETCHES, floats=st.booleans(), slack=st.sampled_from([1.0, 1.25]))
+def test_values_that_stay_the_same_for_long_come_back(stretches, floats, slack):
+    values_, lengths = zip(*stretches, strict=True)
+    array = np.repeat(np.array(values_, np.int64), lengths)
+    column = pa.array(array.view(np.float64) if floats else array)
+    round_trip(column, numbers.choose(columns.numbers_of(column), 4, slack))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_values_that_stay_the_same_for_long_cost_by_their_changes(kind):
+    column = pa.array(np.repeat(np.random.default_rng(1).integers(0, 2**40, 8), 1024).astype(kind))
+    encoding = numbers.choose(columns.numbers_of(column[:8000]), 4)
+    assert len(round_trip(column, encoding).data) < 150
+    noise = pa.array(np.random.default_rng(1).normal(size=1000).astype(kind))
+    round_trip(noise, encoding)
+
+
+def test_stretches_that_do_not_fit_are_corruption():
+    column = pa.array(np.repeat([3, 5, 7], 1000))
+    encoding = numbers.choose(columns.numbers_of(column), 4)
+    data = columns.encode(column, encoding).data
+    nested = struct.pack("<BBII", 0, 2, 3, len(data) - 1) + data[1:] * 2
+    for broken, rows in (
+        (data, 2999),
+        (data, 3001),
+        (data, 2),
+        (data[:8], 3000),
+        (data[:-3], 3000),
+        (nested, 3000),
+    ):
+        with pytest.raises(CorruptionError, match="some/file"):
+            columns.decode(broken, rows, ColumnType.INT64, None, "some/file")
+
+
+@settings(deadline=None, max_examples=40)
+@given(column=st.lists(DECIMALS | st.integers(-5, 5).map(float), min_size=1, max_size=200).map(pa.array))
+def test_what_is_encoded_in_a_hurry_comes_back_and_takes_little_more(column):
+    small, quick = (numbers.choose(columns.numbers_of(column), 4, slack) for slack in (1.0, 1.25))
+    sizes = [len(round_trip(column, encoding).data) for encoding in (small, quick)]
+    assert sizes[1] <= 1.25 * sizes[0] + len(column) / 16 + 8
 
 
 def test_numbers_that_are_not_as_many_as_said_are_corruption():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +68,53 @@ def test_only_some_batches_are_remembered() -> None:
     again = encoder.encode(first).series
     assert again is not series
     assert again.equals(series)
+
+
+def hosts(*names: str) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(names)], names=["host"])
+
+
+@given(
+    names=st.lists(st.sampled_from("abcd"), min_size=1, max_size=12),
+    turns=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=6),
+)
+def test_tags_and_fields_come_in_the_order_of_the_series(
+    names: list[str], turns: list[tuple[bool, int]]
+) -> None:
+    """Whatever the tags were in the batches before."""
+    encoder = LabelEncoder()
+    for reverse, shift in turns:
+        given_names = names[::-1] if reverse else names
+        zones = [f"zone {(ord(name) + shift) % 3}" for name in given_names]
+        labels = encoder.encode(hosts(*given_names))
+        found = [labels.series.entities["host"][code].as_py() for code in labels.codes]
+        assert sorted(found) == sorted(names)
+        rows = labels.arranged(np.arange(len(names))).tolist()
+        assert [given_names[row] for row in rows] == found
+        assert all(
+            one < other for one, other in itertools.pairwise(rows) if given_names[one] == given_names[other]
+        )
+        assert labels.tag("zone", pa.array(zones)).to_pylist() == [zones[row] for row in rows]
+        assert labels.tag("rack", pa.array(range(len(names)))).to_pylist() == rows
+        assert labels.field(pa.array(zones)).to_pylist() == [zones[row] for row in rows]
+
+
+def test_a_tag_that_comes_again_takes_no_more_memory() -> None:
+    encoder = LabelEncoder()
+    names, zones = [f"h{number}" for number in range(5_000)], ["east", "west"] * 2_500
+    first = encoder.encode(hosts(*names)).tag("zone", pa.array(zones))
+    before = pa.total_allocated_bytes()
+    again = [encoder.encode(hosts(*names)).tag("zone", pa.array(zones)) for _ in range(10)]
+    assert all(one is first for one in again)
+    assert pa.total_allocated_bytes() - before < 5_000
+
+
+@pytest.mark.parametrize("names", [("a", "a", "a"), ("b", "a", "b")], ids=["in order", "to be ordered"])
+def test_what_is_found_is_nobody_elses_memory(names: tuple[str, ...]) -> None:
+    times, numbers = np.arange(3), np.arange(3)
+    labels = LabelEncoder().encode(hosts(*names))
+    found = [labels.arranged(times), labels.field(pa.array(numbers)), labels.tag("n", pa.array(numbers))]
+    expected = [list(map(int, column)) for column in (found[0], found[1].to_pylist(), found[2].to_pylist())]
+    times[:] = numbers[:] = 99
+    assert [found[0].tolist(), found[1].to_pylist(), found[2].to_pylist()] == expected
+    assert labels.tag("n", pa.array(numbers)).to_pylist() == [99, 99, 99]

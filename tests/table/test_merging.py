@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -77,6 +78,27 @@ class TestCompaction:
             assert table.stats()["file_parts"] == 1
             assert contents(table) == ones(*range(1, 101))
         assert seen[-1] == (100, 100)
+
+    def test_makes_what_was_written_in_a_hurry_small(self):
+        values = np.cumsum(np.random.default_rng(1).integers(-10, 11, 30_000))
+
+        def parts(table):
+            with table.pin() as snapshot:
+                return [part.metadata for part in snapshot.file_parts]
+
+        with open_table(MemoryFileSystem(), merge=BY_HAND) as table:
+            for first in (0, 20_000):
+                times = range(first, first + 10_000)
+                table.add(batch([1] * 10_000, times, values[times.start : times.stop].tolist()))
+                table.flush()
+                before = parts(table)
+                table.compact()
+                (whole,) = parts(table)
+                assert before[-1].quick
+                assert not whole.quick
+                assert whole.compressed_bytes < sum(part.compressed_bytes for part in before) * 0.95
+                table.compact()
+                assert parts(table) == [whole]
 
     def test_an_empty_table_stays_one(self):
         fs = MemoryFileSystem()
