@@ -58,6 +58,10 @@ class Merged(NamedTuple):
 
 def merge_ranges(offsets: Array, sizes: Array, gap: int = _GAP) -> Merged:
     """Join pieces of a file that lie at most so many bytes apart into ranges."""
+    gaps = offsets[1:] - offsets[:-1] - sizes[:-1]
+    if len(offsets) and ((gaps >= 0) & (gaps <= gap)).all():
+        whole = offsets[-1:] + sizes[-1:] - offsets[:1]
+        return Merged(offsets[:1], whole, np.zeros(len(offsets), np.int64), offsets - offsets[0])
     order = np.argsort(offsets, kind="stable")
     starts, ends = offsets[order], np.maximum.accumulate(offsets[order] + sizes[order])
     first = np.ones(len(order), np.bool_)
@@ -81,6 +85,18 @@ class ColumnChunks:
     checks: npt.NDArray[np.int64]
     nulls: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def none(cls) -> ColumnChunks:
+        """Return no chunks."""
+        none = np.empty(0, np.int64)
+        return cls("", none, [], none, none, none)
+
+    def those(self, numbers: npt.NDArray[np.int64]) -> ColumnChunks:
+        """Return some of them."""
+        pieces = [self.pieces[number] for number in numbers.tolist()]
+        arrays = (self.checks[numbers], self.nulls[numbers], self.rows[numbers])
+        return ColumnChunks(self.path, self.offsets[numbers], pieces, *arrays)
 
     def verified(self, number: int) -> bytes:
         """Return a chunk's bytes; raises `CorruptionError` if they are not what was written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +14,15 @@ import pyarrow as pa
 from measurefs.codec import columns as codec
 from measurefs.codec.checksum import verify, verify32
 from measurefs.codec.columns import Chunk
-from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
-from measurefs.part.chunks import decode_chunks, fetch_chunks, fill
+from measurefs.part.chunk_columns import chunk_columns
+from measurefs.part.chunks import ColumnChunks, decode_chunks, fetch_chunks, fill
 from measurefs.part.encoded import EncodedBlocks
+from measurefs.part.excerpts import Excerpt, is_cut, is_worthwhile
 from measurefs.part.fetch import Fetch, Range, together
-from measurefs.part.held import Cache, Choice, HeldColumn, arranged
+from measurefs.part.held import Cache, Choice, HeldColumn, arranged, with_all
 from measurefs.part.index import TIME, VERSION, Meta, Page, decode_page
 from measurefs.part.metadata import (
     COMPACT_SUFFIX,
@@ -29,21 +31,19 @@ from measurefs.part.metadata import (
     PRIMARY,
     SERIES,
     SUMMARY,
-    TIMESTAMPS,
     Column,
     PartMetadata,
     StoredColumn,
     unseal_document,
 )
-from measurefs.part.part import ChunkStatistics, Extent, Known, Loaded, Loading, Part, Scan
+from measurefs.part.part import ChunkStatistics, Extent, Known, Loaded, Loading, Part, Scan, Within
 from measurefs.part.rows import Rows
 from measurefs.part.runs import distinct
 from measurefs.part.sections import MAGIC, TRAILER
 from measurefs.part.selection import Selection, blocks_of, chunk_table, wanted_pages
 from measurefs.part.series import SeriesTable
 from measurefs.part.summary import Summary
-from measurefs.part.tasks import Mapper, Task
-from measurefs.part.writer import column_sections
+from measurefs.part.tasks import Mapper, Task, run_tasks
 
 _OWN_CACHE_BYTES = 64 << 20
 _tokens = itertools.count()
@@ -75,12 +75,8 @@ class FilePart(Part):
         self.min_time = metadata.min_time
         self.max_time = metadata.max_time
         self.path = join(root, metadata.name)
-        columns = self.columns
-        self._position = {"time": TIME, "version": VERSION}
-        self._position |= {column.name: place for place, column in enumerate(columns, start=VERSION + 1)}
-        self.kinds = [ColumnType.INT64, ColumnType.INT64, *(column.type for column in columns)]
-        self.section_of = [TIMESTAMPS, TIMESTAMPS, *(column.section for column in columns)]
-        self._section_numbers = column_sections(columns)
+        table = chunk_columns(tuple([stored.column for stored in metadata.columns]))
+        self._position, self.kinds, self.section_of, self._section_numbers = table
         self._meta: Meta | None = None
         self._cache = Cache(_OWN_CACHE_BYTES) if cache is None else cache
         self._token = next(_tokens)
@@ -135,12 +131,13 @@ class FilePart(Part):
         which: npt.NDArray[np.bool_] | None = None,
         *,
         keep: bool = True,
+        within: Within | None = None,
     ) -> Fetch[Loading]:
         """Read the chunks of some columns that are not held yet, and the dictionaries they need."""
         page: Page = extent.page
         places = extent.places if which is None else extent.places[which]
-        within = page.block_primary[places]
-        primary = distinct(within)
+        of_block = page.block_primary[places]
+        primary = distinct(of_block)
         choice = Choice.of(primary)
         wanted = {name: self._position[name] for name in names if name in self._position}
         keys = {column: (self._token, extent.number, column) for column in wanted.values()}
@@ -148,6 +145,10 @@ class FilePart(Part):
             zip(keys, self._cache.get_all(list(keys.values())), strict=True)
         )
         lacking = [column for column, each in known.items() if each is None or not each.has(choice)]
+        if lacking and within is not None:
+            some = yield from self._load_some(extent, places, wanted, known, within, keep=keep)
+            if some is not None:
+                return some
         tasks: list[Task] = []
         own = () if keep else lacking  # what is kept must not grow unless the cache is told
         held = {column: each for column, each in known.items() if each is not None and column not in own}
@@ -163,9 +164,106 @@ class FilePart(Part):
             arrays, shifts = arranged(columns, choice, page.primary_starts)
             for column in lacking if keep else ():
                 self._cache.keep(keys[column], held[column], held[column].nbytes)
-            return Loaded(arrays, shifts[primary.searchsorted(within)])
+            return Loaded(arrays, shifts[primary.searchsorted(of_block)])
 
         return Loading(loaded, tasks, len(primary) * len(lacking))
+
+    def _load_some(
+        self,
+        extent: Extent,
+        places: npt.NDArray[np.int64],
+        wanted: Mapping[str, int],
+        known: Mapping[int, HeldColumn | None],
+        within: Within,
+        *,
+        keep: bool,
+    ) -> Fetch[Loading | None]:
+        """Load an excerpt if little is wanted of the chunks; None if they had better be decoded whole.
+
+        So they are if there is an excerpt already, of other rows, and they can be kept. One that is kept has what is
+        wanted of all blocks of the extent: a result that comes in slices asks for these one after another.
+
+        Parameters
+        ----------
+        extent, within, keep
+            As for `load`.
+        places : int64 array
+            The blocks that are wanted, of the page.
+        wanted : mapping of str to int
+            The columns, by name.
+        known : mapping of int to HeldColumn or None
+            What is held of them.
+        """
+        page: Page = extent.page
+        every = extent.places if within.keep else places
+        key = self._token, extent.number, "rows"
+        found: Excerpt | None = self._cache.get(key)
+        if found is not None and found.has(every, wanted.values(), within):
+            primary = found.primary
+        elif found is not None and keep and not found.is_part_of(every, within):
+            return None
+        elif (within.keep and not keep) or is_worthwhile(page, every, within):
+            found, primary = None, distinct(page.block_primary[every])
+        else:
+            return None
+        whole = with_all(known, primary)
+        held = whole.keys() if found is None else whole.keys() | found.columns.keys()
+        lacking = [column for column in wanted.values() if column not in held]
+        chunks = yield from self._fetch(page, primary, lacking)
+        decoding = len(lacking) * len(primary)
+        if found is not None:
+            excerpt = found
+        elif is_cut(page, every, within):
+            if TIME in lacking:
+                before = known[TIME] if keep else None
+                whole[TIME] = self._times(extent, before, chunks[TIME], primary, keep=keep)
+                lacking.remove(TIME)
+            excerpt = Excerpt.of(page, every, within, whole[TIME])
+        else:
+            excerpt = Excerpt.of(page, every, within, None)
+        made: dict[int, pa.Array] = {}
+        mine = primary.searchsorted(excerpt.primary)
+
+        def decode(column: int) -> None:
+            dictionary, some = self._dictionaries.get(column), chunks[column].those(mine)
+            made[column] = excerpt.decoded(self.kinds[column], dictionary, some)
+
+        def loaded() -> Loaded:
+            for column, each in whole.items():
+                if column not in excerpt.columns:
+                    made[column] = excerpt.taken_of(each, page)
+            full = excerpt.with_columns(made) if made else excerpt
+            if within.keep and full is not found:
+                self._cache.keep(key, full, full.nbytes)
+            return full.loaded(places, wanted)
+
+        return Loading(loaded, [functools.partial(decode, column) for column in lacking], decoding)
+
+    def _times(
+        self,
+        extent: Extent,
+        held: HeldColumn | None,
+        chunks: ColumnChunks,
+        primary: npt.NDArray[np.int64],
+        *,
+        keep: bool,
+    ) -> HeldColumn:
+        """Decode the times of some primary blocks at once: they tell what is wanted of other columns."""
+        times = self._empty(extent.page, TIME) if held is None else held
+        run_tasks(fill(times, chunks, primary), map)
+        if keep:
+            self._cache.keep((self._token, extent.number, TIME), times, times.nbytes)
+        return times
+
+    def _fetch(
+        self, page: Page, primary: npt.NDArray[np.int64], columns: Sequence[int]
+    ) -> Fetch[dict[int, ColumnChunks]]:
+        if not (len(primary) and columns):
+            return dict.fromkeys(columns, ColumnChunks.none())
+        reading = fetch_chunks(chunk_table(page, primary), columns, self.section_of, self.locate)
+        found: list[Any] = yield from together(self.load_dictionaries(columns), reading)
+        chunks: dict[int, ColumnChunks] = found[1]
+        return chunks
 
     def known(self, extent: Extent, names: Sequence[str]) -> Fetch[Known]:
         """Find out what is known of an extent's page; reads its summary."""

@@ -24,7 +24,7 @@ from measurefs.codec.types import ColumnType
 from measurefs.part.rows import concat_columns
 
 Places = npt.NDArray[np.int64]
-_PLAIN = {ColumnType.INT64: np.dtype(np.int64), ColumnType.FLOAT64: np.dtype(np.float64)}
+PLAIN = {ColumnType.INT64: np.dtype(np.int64), ColumnType.FLOAT64: np.dtype(np.float64)}
 _SMALL = 256
 _MOST_UNWANTED = 4
 """How many rows there may be in an array for one that is wanted, where leaving out the others takes a copy."""
@@ -109,6 +109,7 @@ class HeldColumn:
     Parameters
     ----------
     kind : ColumnType
+        Its type.
     dictionary : pyarrow.Array or None
         Of its chunks of codes.
     starts : int64 array, shape (p + 1,)
@@ -120,7 +121,7 @@ class HeldColumn:
     def __init__(
         self, kind: ColumnType, dictionary: pa.Array | None, starts: npt.NDArray[np.int64], *, nulls: bool
     ) -> None:
-        self._kind = kind
+        self.kind = kind
         self._dictionary = dictionary
         self._starts = starts
         self._nulls = nulls
@@ -169,14 +170,14 @@ class HeldColumn:
 
     def _decode(self, chunks: Sequence[bytes], bounds: Sequence[tuple[int, int]], path: str) -> pa.Array:
         """Decode chunks, one after another."""
-        if not self._nulls and self._kind in _PLAIN:
-            values = new_array(bounds[-1][1], _PLAIN[self._kind])
+        if not self._nulls and self.kind in PLAIN:
+            values = new_array(bounds[-1][1], PLAIN[self.kind])
             codec.decode_numbers(chunks, values, bounds, path)
             return array_of(values)
         if not self._nulls and self._dictionary is not None and all(map(codec.is_coded, chunks)):
             return codec.decode_codes(chunks, bounds, self._dictionary, path)
         pieces = [
-            codec.decode(data, end - begin, self._kind, self._dictionary, path)
+            codec.decode(data, end - begin, self.kind, self._dictionary, path)
             for data, (begin, end) in zip(chunks, bounds, strict=True)
         ]
         return concat_columns(pieces)
@@ -240,6 +241,14 @@ def arranged(
             return arrays, one.starts[at] - begin - starts
     arrays = {name: column.array(choice) for name, column in columns.items()}
     return arrays, lengths.cumsum() - lengths - starts
+
+
+def with_all(known: Mapping[int, HeldColumn | None], primary: Places) -> dict[int, HeldColumn]:
+    """Return the columns of which some primary blocks are all decoded."""
+    if not len(primary):
+        return {}
+    choice = Choice.of(primary)
+    return {column: each for column, each in known.items() if each is not None and each.has(choice)}
 
 
 def _are_alike(spans: Sequence[Span]) -> bool:

@@ -10,9 +10,22 @@ import numpy.typing as npt
 
 from measurefs.codec.cached import cached_property
 from measurefs.codec.memory import array_of
+from measurefs.codec.types import ColumnType
 from measurefs.part.blocks import lay_out
 from measurefs.part.fetch import Fetch
-from measurefs.part.part import TIME, VERSION, Blocks, Extent, Known, Loaded, Loading, Part, Scan
+from measurefs.part.part import (
+    TIME,
+    VERSION,
+    Blocks,
+    ChunkStatistics,
+    Extent,
+    Known,
+    Loaded,
+    Loading,
+    Part,
+    Scan,
+    Within,
+)
 from measurefs.part.rows import Rows
 
 
@@ -62,6 +75,7 @@ class MemoryPart(Part):
         which: npt.NDArray[np.bool_] | None = None,
         *,
         keep: bool = True,
+        within: Within | None = None,
     ) -> Fetch[Loading]:
         """Return columns; needs no reads."""
         yield from ()
@@ -77,6 +91,18 @@ class MemoryPart(Part):
         """Return its blocks: nothing more is known of them."""
         yield from ()
         return Known(self._laid_out[0], None, {})
+
+    def statistics(self, extent: Extent, name: str) -> ChunkStatistics | None:
+        """Return the least and the greatest version; of other columns nothing is known."""
+        if name != VERSION:
+            return None
+        every = np.ones(len(extent.places), np.int64)
+        low, high = self._versions
+        return ChunkStatistics(ColumnType.INT64, self.rows * every, 0 * every, low * every, high * every)
+
+    @cached_property
+    def _versions(self) -> tuple[int, int]:
+        return int(self.held.versions.min()), int(self.held.versions.max())
 
     def empty_rows(self, names: Sequence[str]) -> Rows:
         """Return no rows, of the columns that it has."""

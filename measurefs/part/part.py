@@ -191,6 +191,10 @@ class Extent:
     places: npt.NDArray[np.int64]
     page: Any = None
 
+    def is_cut(self, start: int, end: int) -> bool:
+        """Whether some of its blocks have rows outside of ``[start, end)``."""
+        return bool(((self.blocks.min_times < start) | (self.blocks.max_times >= end)).any())
+
 
 class ChunkStatistics(NamedTuple):
     """What the index knows of the chunk that each of b blocks is in, as arrays of length b.
@@ -228,6 +232,35 @@ class Known(NamedTuple):
     dictionaries: Mapping[str, pa.Array]
 
 
+class Within(NamedTuple):
+    """Which rows of blocks are wanted.
+
+    Attributes
+    ----------
+    since, until : int
+        Those of these times, both inclusive.
+    keep : bool
+        Whether these rows, without others, may be kept for the next query.
+    """
+
+    since: int
+    until: int
+    keep: bool
+
+
+class Bounds(NamedTuple):
+    """Where in the page the rows of blocks start and stop that were loaded, from `since` to `until`."""
+
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    since: int
+    until: int
+
+    def those(self, which: npt.NDArray[np.bool_ | np.int64]) -> Bounds:
+        """Return those of some of the blocks."""
+        return self._replace(starts=self.starts[which], stops=self.stops[which])
+
+
 class Loaded(NamedTuple):
     """Columns of some blocks of an extent; the arrays may hold other rows, too.
 
@@ -236,14 +269,22 @@ class Loaded(NamedTuple):
     columns : mapping of str to pyarrow.Array
     shifts : int64 array
         For each of the blocks, what to add to a row's number in the page to get its place in the arrays.
+    bounds : Bounds or None
+        Which rows of the blocks the arrays hold; None for all.
     """
 
     columns: Mapping[str, pa.Array]
     shifts: npt.NDArray[np.int64]
+    bounds: Bounds | None = None
 
     def only(self, names: Sequence[str]) -> Loaded:
         """Return some of the columns."""
-        return Loaded({name: self.columns[name] for name in names if name in self.columns}, self.shifts)
+        return self._replace(columns={name: self.columns[name] for name in names if name in self.columns})
+
+    def those(self, which: npt.NDArray[np.bool_ | np.int64]) -> Loaded:
+        """Return what is of some of the blocks."""
+        bounds = None if self.bounds is None else self.bounds.those(which)
+        return Loaded(self.columns, self.shifts[which], bounds)
 
 
 class Loading(NamedTuple):
@@ -310,6 +351,7 @@ class Part(abc.ABC):
         which: npt.NDArray[np.bool_] | None = None,
         *,
         keep: bool = True,
+        within: Within | None = None,
     ) -> Fetch[Loading]:
         """Read the chunks of some columns.
 
@@ -323,6 +365,8 @@ class Part(abc.ABC):
             Which of its blocks are wanted; the arrays hold anything in the place of others.
         keep : bool
             Whether what is decoded may be kept for the next query.
+        within : Within, optional
+            No other rows need be loaded. If that leaves out some of a block of the extent, `TIME` is among the names.
 
         Raises
         ------
@@ -378,31 +422,41 @@ def runs_of(
     extent: Extent,
     places: npt.NDArray[np.int64] | slice,
     loaded: Loaded,
-    start: int,
-    end: int,
+    since: npt.NDArray[np.int64] | int,
+    until: npt.NDArray[np.int64] | int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return where the wanted rows of loaded blocks start and stop in the page; not all wanted, their times matter."""
+    """Return where the wanted rows of loaded blocks start and stop in the page; not all wanted, their times matter.
+
+    Those from `since` to `until`, which may be different for each of the blocks, are wanted.
+    """
     blocks = extent.blocks
-    starts = extent.starts[places]
-    stops = starts + blocks.rows[places]
-    partly = (blocks.min_times[places] < start) | (blocks.max_times[places] >= end)
+    partly = (blocks.min_times[places] < since) | (blocks.max_times[places] > until)
+    if loaded.bounds is None:
+        starts = extent.starts[places]
+        stops = starts + blocks.rows[places]
+    else:
+        starts, stops, loaded_since, loaded_until = loaded.bounds
+        if isinstance(since, int) and (since, until) == (loaded_since, loaded_until):
+            return starts, stops
+        partly &= starts < stops
     count = np.count_nonzero(partly)
     if not count:
         return starts, stops
     times, shifts = values_of(loaded.columns[TIME]), loaded.shifts
     if count == len(partly):
-        first, last = trim(times, starts + shifts, stops + shifts, start, end)
+        first, last = trim(times, starts + shifts, stops + shifts, since, until)
         return first - shifts, last - shifts
     shifts = shifts[partly]
+    since, until = (bound if isinstance(bound, int) else bound[partly] for bound in (since, until))
     starts, stops = starts.copy(), stops.copy()
-    first, last = trim(times, starts[partly] + shifts, stops[partly] + shifts, start, end)
+    first, last = trim(times, starts[partly] + shifts, stops[partly] + shifts, since, until)
     starts[partly], stops[partly] = first - shifts, last - shifts
     return starts, stops
 
 
 def rows_of(extent: Extent, loaded: Loaded, start: int, end: int) -> Rows:
     """Return the wanted rows of an extent that is loaded, of all its columns."""
-    starts, stops = runs_of(extent, slice(None), loaded, start, end)
+    starts, stops = runs_of(extent, slice(None), loaded, start, end - 1)
     codes = np.repeat(extent.blocks.codes, stops - starts)
     take, _ = taker(loaded, starts, stops)
     taken = {name: take(column) for name, column in loaded.columns.items()}

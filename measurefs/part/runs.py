@@ -57,6 +57,7 @@ def lower_bounds(values: Positions, starts: Positions, stops: Positions, least: 
     first, last = values[starts].astype(np.float64), values[stops - 1].astype(np.float64)
     share = np.clip((least - first) / np.maximum(last - first, 1), 0, 1)
     guess = starts + np.ceil(share * (stops - 1 - starts) - _ROUNDING).astype(np.int64)
+    guess += (values[guess] < least) & (guess < stops - 1)  # just after a row
     sure = (values[guess] >= least) & ((guess == starts) | (values[guess - 1] < least))
     beyond = values[stops - 1] < least
     found = np.where(beyond, stops, guess)
@@ -83,12 +84,15 @@ def _searched(
 
 
 def trim(
-    times: Positions, starts: Positions, stops: Positions, start: int, end: int
+    times: Positions, starts: Positions, stops: Positions, since: Positions | int, until: Positions | int
 ) -> tuple[Positions, Positions]:
-    """Return what of runs, none of them empty and each in order of time, has times in ``[start, end)``."""
+    """Return what of runs, none of them empty and each in order of time, has times from `since` to `until`."""
     first, last = starts, stops
-    if start > _LEAST:
-        first = lower_bounds(times, starts, stops, start)
-    if end <= _GREATEST:
-        last = lower_bounds(times, starts, stops, end)
+    if not isinstance(since, int) or since > _LEAST:
+        first = lower_bounds(times, starts, stops, since)
+    if not isinstance(until, int):
+        last = lower_bounds(times, starts, stops, until + (until < _GREATEST))
+        last = np.where(until == _GREATEST, stops, last)
+    elif until < _GREATEST:
+        last = lower_bounds(times, starts, stops, until + 1)
     return first, np.maximum(first, last)

@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from measurefs.codec import columns as codec
+from measurefs.codec import compute as pc
 from measurefs.codec import numbers
 from measurefs.codec.arrays import Array, pack_arrays, unpack_arrays
 from measurefs.codec.memory import array_of

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from measurefs.codec.widening import widened
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.fetch import Fetch, fetch, together
-from measurefs.part.part import TIME, VERSION, Loaded, Loading, decode, runs_of, taker
-from measurefs.part.runs import Positions
+from measurefs.part.part import TIME, VERSION, Extent, Loaded, Loading, Within, decode, runs_of, taker
+from measurefs.part.runs import Positions, distinct
 from measurefs.part.tasks import Mapper
 from measurefs.query.explain import Work
 from measurefs.query.layout import Layout
@@ -67,6 +67,15 @@ class Cut(NamedTuple):
         """Return some of the blocks."""
         return Cut(self.extent, self.blocks[blocks], self.starts[blocks], self.stops[blocks])
 
+    def divided(self, loaded: Loaded, shared: Mask) -> Iterator[tuple[Cut, Loaded]]:
+        """Yield the blocks that are not among those that are shared, then those that are, as far as there are any."""
+        mine = shared[self.blocks]
+        for which in (~mine, mine):
+            if which.all():
+                yield self, loaded
+            elif which.any():
+                yield self.those(which), loaded.those(which)
+
 
 class Gatherer:
     """Reads blocks for one query.
@@ -79,18 +88,19 @@ class Gatherer:
         ``map``, or an executor's, to decode in parallel.
     work : Work
         Counts what is done.
-    keep : bool
-        Whether what is decoded may be kept for the next query.
+
+    Attributes
+    ----------
+    keep, keep_some : bool
+        Whether what is decoded may be kept for the next query: whole chunks, and excerpts of them.
     """
 
-    def __init__(
-        self, fs: FileSystem, query: Query, run: Mapper[Any, Any], work: Work, *, keep: bool = True
-    ) -> None:
+    def __init__(self, fs: FileSystem, query: Query, run: Mapper[Any, Any], work: Work) -> None:
         self._fs = fs
         self._query = query
         self._run = run
         self._work = work
-        self.keep = keep
+        self.keep = self.keep_some = True
         self.types = query.shape.types
 
     def fetch(self, reading: Fetch[T]) -> T:
@@ -100,7 +110,7 @@ class Gatherer:
     def rows(
         self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
     ) -> Iterator[Slab]:
-        """Yield the rows of blocks, undecided which of them count.
+        """Yield the rows of blocks, undecided which of them count: those of clusters of several in slabs of their own.
 
         Parameters
         ----------
@@ -113,7 +123,8 @@ class Gatherer:
             Times, ``[start, end)``.
         """
         for cut, loaded in self.cuts(layout, portion, names, start, end):
-            yield cut.slab(loaded, later=self.keep)
+            for piece, rows in cut.divided(loaded, layout.shared):
+                yield piece.slab(rows, later=self.keep)
 
     def matching(
         self, layout: Layout, portion: Portion, names: Sequence[str], start: int, end: int
@@ -141,7 +152,7 @@ class Gatherer:
         if not later:
             yield from found
             return
-        rest = self._decode([self._reading(layout, cut.extent, cut.blocks, later) for cut, _ in cuts])
+        rest = self._load(layout, [(cut.extent, cut.blocks, later) for cut, _ in cuts])
         for slab, (cut, mask), loaded in zip(found, cuts, rest, strict=True):
             columns = {**slab.columns, **cut.slab(loaded).filter(mask).columns}
             yield Slab(slab.runs, slab.lengths, columns)
@@ -194,27 +205,56 @@ class Gatherer:
         end: int,
     ) -> Iterator[tuple[Cut, Loaded]]:
         """Yield where the wanted rows of blocks are in the columns of their extents; parameters as for `rows`."""
-        readings = []
+        query = self._query
+        within = Within(start, end - 1, keep=False)
+        if self.keep_some:  # what is kept is for the whole query, this may be a slice of it
+            within = Within(query.start, query.end - 1, keep=True)
+        wanted = []
         for number, blocks in portion:
-            partly = (layout.low[blocks] < start).any() or (layout.high[blocks] >= end).any()
-            needed = [TIME, *names] if partly and TIME not in names else names
-            readings.append(self._reading(layout, number, blocks, needed))
-        for (number, blocks), loaded in zip(portion, self._decode(readings), strict=True):
-            starts, stops = runs_of(layout.extents[number], layout.place[blocks], loaded, start, end)
-            wanted = loaded if TIME in names else loaded.only(names)
-            yield Cut(number, blocks, starts, stops), wanted
+            partly = (
+                not (layout.whole or (layout.begins[blocks] & layout.ends[blocks]).all())
+                or (layout.low[blocks] < start).any()
+                or (layout.high[blocks] >= end).any()
+                or (self.keep_some and layout.extents[number].is_cut(query.start, query.end))
+            )
+            wanted.append((number, blocks, [TIME, *names] if partly and TIME not in names else names))
+        for (number, blocks), loaded in zip(portion, self._load(layout, wanted, within), strict=True):
+            since: Positions | int = start
+            until: Positions | int = end - 1
+            if not layout.whole:
+                since, until = np.maximum(layout.low[blocks], start), np.minimum(layout.high[blocks], end - 1)
+            starts, stops = runs_of(layout.extents[number], layout.place[blocks], loaded, since, until)
+            yield Cut(number, blocks, starts, stops), loaded if TIME in names else loaded.only(names)
 
-    def _decode(self, readings: Sequence[Fetch[Loading]]) -> list[Loaded]:
+    def _load(
+        self,
+        layout: Layout,
+        wanted: Sequence[tuple[int, Positions, Sequence[str]]],
+        within: Within | None = None,
+    ) -> list[Loaded]:
+        """Return columns of some blocks of some extents."""
+        places = [layout.place[blocks] for _, blocks, _ in wanted]
+        if not layout.whole:  # several pieces may be of one block
+            places = [distinct(each) for each in places]
+        readings = [
+            self._reading(layout.extents[number], each, names, within)
+            for (number, _, names), each in zip(wanted, places, strict=True)
+        ]
         loadings: list[Loading] = self.fetch(together(*readings))
         self._work.chunks += sum([loading.chunks for loading in loadings])
-        return decode(loadings, self._run)
+        found = decode(loadings, self._run)
+        if layout.whole:
+            return found
+        return [
+            loaded.those(each.searchsorted(layout.place[blocks]))
+            for loaded, each, (_, blocks, _) in zip(found, places, wanted, strict=True)
+        ]
 
     def _reading(
-        self, layout: Layout, number: int, blocks: Positions, names: Sequence[str]
+        self, extent: Extent, places: Positions, names: Sequence[str], within: Within | None
     ) -> Fetch[Loading]:
-        extent = layout.extents[number]
         which = None
-        if len(blocks) < len(extent.starts):
+        if len(places) < len(extent.starts):
             which = np.zeros(len(extent.starts), np.bool_)
-            which[layout.place[blocks]] = True
-        return extent.part.load(extent, names, which, keep=self.keep)
+            which[places] = True
+        return extent.part.load(extent, names, which, keep=self.keep, within=within)

@@ -97,7 +97,7 @@ class Newest:
         """Return the last rows of blocks as far as summaries hold them, and the blocks that must be read."""
         slabs: list[Slab] = []
         told = np.zeros(len(layout.rows), np.bool_)
-        for extent, known, mine, places in self._reader.known(layout, blocks, self._names):
+        for extent, known, mine, places in self._reader.known(layout, blocks, self._names, ends=True):
             if known.summary is None:
                 continue
             at = array_of(places)
@@ -126,9 +126,11 @@ class Newest:
 
 def _last(layout: Layout, slab: Slab) -> Slab:
     """Return the last row of each series, in order of series; no row supersedes another."""
-    slab = slab.sorted(layout.ordinals[slab.blocks()], supersede=False)
-    series = layout.ordinals[slab.blocks()]
-    return slab.filter(np.append(series[1:] != series[:-1], True)[: len(series)])
+    slab = slab.in_order()
+    held = slab.lengths.nonzero()[0]
+    series = layout.ordinals[slab.runs[held]]
+    last = np.append(series[1:] != series[:-1], True)[: len(series)]
+    return slab.take((np.cumsum(slab.lengths) - 1)[held[last]])
 
 
 def _last_clusters(layout: Layout, blocks: Positions, count: int) -> npt.NDArray[np.bool_]:

@@ -35,6 +35,33 @@ def time_order(times: npt.NDArray[np.int64], series: Positions, *, descending: b
     return np.argsort(keys, kind="stable") if len(keys) <= _FEW else _argsort(keys)
 
 
+def group_order(groups: Positions, times: npt.NDArray[np.int64]) -> tuple[Positions, npt.NDArray[np.bool_]]:
+    """Return the positions that put rows in order of (group, time), and which is then the last of its group and time.
+
+    Those of the same group and time stay as they are. Rows that come as several runs, each in order, are merged.
+
+    Parameters
+    ----------
+    groups : int64 array
+        Numbers that are not negative.
+    times : int64 array
+        At least one.
+    """
+    low = int(times.min())
+    span = int(times.max()) - low + 1
+    last = np.ones(len(times), np.bool_)
+    if span * (int(groups.max()) + 1) < 1 << _BITS:
+        keys = groups * span + (times - low)
+        order = np.argsort(keys, kind="stable")  # timsort
+        keys = keys[order]
+        np.not_equal(keys[1:], keys[:-1], out=last[:-1])
+    else:
+        order = np.lexsort((times, groups))
+        groups, times = groups[order], times[order]
+        last[:-1] = (groups[1:] != groups[:-1]) | (times[1:] != times[:-1])
+    return order, last
+
+
 def _argsort(keys: npt.NDArray[np.int64]) -> Positions:
     """Sort many times stably.
 

@@ -29,6 +29,7 @@ from measurefs.query.slab import MANY, Later, Slab, join, typed
 from measurefs.query.slices import Slice, TimeSlices, series_slices
 
 Times = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Group = Sequence[Sequence[Part]]
 """The parts of the tables that cover one span of time, in order of arrival within each table."""
 
@@ -180,10 +181,12 @@ class Reader:
             return None, np.empty(0, np.int64)
         layout = Layout(extents, query)
         chosen = np.arange(len(layout.rows)) if always else self._possible(layout).nonzero()[0]
-        self.gatherer.keep = int(layout.rows.sum()) * len(self.names) * 8 <= self._cache_bytes * 3 // 4
+        most = self._cache_bytes * 3 // 4 // (8 * max(len(self.names), 1))
+        self.gatherer.keep = layout.stored_rows <= most
+        self.gatherer.keep_some = layout.rows_within(query.start, query.end) <= most
         self.work.parts_read += len({id(extent.part) for extent in extents})
-        self.work.blocks += len(layout.rows)
-        self.work.blocks_read += len(chosen)
+        self.work.blocks += sum([len(extent.places) for extent in extents])
+        self.work.blocks_read += layout.count(chosen)
         return layout, chosen
 
     def _possible(self, layout: Layout) -> npt.NDArray[np.bool_]:
@@ -239,60 +242,77 @@ class Reader:
         self, layout: Layout, taken: Slice, shorten: Callable[[Slice, Times], Slice] | None = None
     ) -> Iterator[Slab]:
         """Yield the wanted rows of a slice in order of the layout, none of them superseded."""
-        shared = layout.shared[taken.blocks]
-        if not shared.any() and shorten is None and self._ordered(layout, taken.blocks):
+        cut, read = layout.cut[taken.blocks], self._gather
+        if not cut.any() and shorten is None and self._ordered(layout, taken.blocks):
             for portion in self.gatherer.portions(layout, taken.blocks, self.names):
                 yield from self.gatherer.matching(layout, portion, self.names, taken.start, taken.end)
             return
-        names = list(dict.fromkeys([*self.names, TIME])) if shared.any() else self.names
-        whole = taken
-        single, taken = self._gather(
-            layout, taken, taken.blocks[~shared], names, self.gatherer.matching, shorten
-        )
-        every = list(dict.fromkeys([*names, VERSION, *self._query.condition.columns]))
-        several, taken = self._gather(layout, taken, taken.blocks[shared], every, self.gatherer.rows, shorten)
-        if taken is not whole:
-            single = _within(single, taken)
-        if not several:
-            yield self._joined(single).in_order()
-            return
-        rows = join(
-            [*single, self._newest(layout, several, every)], {name: self.types[name] for name in names}
-        )
-        yield rows.sorted(layout.ordinals[rows.blocks()], supersede=False)
+        plain, taken = read(layout, taken, taken.blocks[~cut], self.names, self.gatherer.matching, shorten)
+        before = taken
+        names = self.with_keys(layout, self.names) if cut.any() else self.names
+        pieces, taken = read(layout, taken, taken.blocks[cut], names, self.gatherer.rows, shorten)
+        if taken is not before:
+            plain = _within(plain, taken)
+        yield self._joined([*plain, *self._decided(layout, pieces)]).in_order()
+
+    def _decided(self, layout: Layout, slabs: Sequence[Slab]) -> list[Slab]:
+        """Return the wanted rows of slabs of rows, each of clusters of several blocks, or of others only."""
+        several = [slab for slab in slabs if layout.shared[slab.runs[:1]].any()]
+        single = [slab for slab in slabs if not layout.shared[slab.runs[:1]].any()]
+        if not self._query.condition.always:
+            single = [slab.filter(self.gatherer.judge(layout, slab)) for slab in single]
+        return [*single, self.newest_of(layout, several)] if several else single
+
+    def with_keys(self, layout: Layout, names: Sequence[str]) -> list[str]:
+        """Return the columns that must be read of rows which may supersede each other, and then be judged."""
+        keys = [TIME] if layout.versions_tell else [TIME, VERSION]
+        return list(dict.fromkeys([*names, *keys, *self._judged]))
+
+    @property
+    def _judged(self) -> Iterator[str]:
+        condition = self._query.condition
+        yield from condition.columns
+        yield from condition.keys & {TIME, VERSION}
 
     def newest(self, layout: Layout, blocks: Positions, names: Sequence[str]) -> Slab:
-        """Return the wanted rows of whole clusters, superseded ones left out, in order of series and time."""
+        """Return the wanted rows of whole clusters of several blocks, in order of series and time."""
         query = self._query
-        every = list(dict.fromkeys([*names, TIME, VERSION, *query.condition.columns]))
-        slabs = [
-            slab
-            for portion in self.gatherer.portions(layout, blocks, every)
-            for slab in self.gatherer.rows(layout, portion, every, query.start, query.end)
-        ]
-        return self._newest(layout, slabs, every)
+        every = self.with_keys(layout, names)
+        return self.newest_of(
+            layout,
+            [
+                slab
+                for portion in self.gatherer.portions(layout, blocks, every)
+                for slab in self.gatherer.rows(layout, portion, every, query.start, query.end)
+            ],
+        )
+
+    def newest_of(self, layout: Layout, slabs: Sequence[Slab]) -> Slab:
+        """Return the wanted rows of whole clusters, superseded ones left out, in order of series and time."""
+        names = {name: self.types[name] for slab in slabs for name in slab.columns}
+        rows = join(slabs, names)
+        self.work.rows_sorted += len(rows)
+        rows = rows.newest(layout.clusters)
+        return rows if self._query.condition.always else rows.filter(self.gatherer.judge(layout, rows))
 
     def known(
-        self, layout: Layout, blocks: Positions, names: Sequence[str]
+        self, layout: Layout, blocks: Positions, names: Sequence[str], *, ends: bool = False
     ) -> Iterator[tuple[Extent, Known, Positions, Positions]]:
         """Yield what is known, without decoding, of those blocks of which all rows are within the bounds.
 
-        By extent: the extent, what is known of its page, the blocks, and the places of these in the page.
+        By extent: the extent, what is known of its page, the blocks, and the places of these in the page. With `ends`
+        it is enough if the last row of a block is within the bounds.
         """
         query = self._query
-        whole = (layout.low[blocks] >= query.start) & (layout.high[blocks] < query.end)
+        whole = layout.ends[blocks] & (layout.high[blocks] < query.end)
+        if not ends:
+            whole &= layout.begins[blocks] & (layout.low[blocks] >= query.start)
         found = list(layout.by_extent(blocks[whole]))
         extents = [layout.extents[number] for number, _ in found]
         readings = [extent.part.known(extent, names) for extent in extents]
         every = self.gatherer.fetch(together(*readings))
         for extent, known, (_, mine) in zip(extents, every, found, strict=True):
             yield extent, known, mine, extent.places[layout.place[mine]]
-
-    def _newest(self, layout: Layout, slabs: Sequence[Slab], names: Sequence[str]) -> Slab:
-        rows = join(slabs, {name: self.types[name] for name in names})
-        self.work.rows_sorted += len(rows)
-        rows = rows.sorted(layout.ordinals[rows.blocks()], supersede=True)
-        return rows if self._query.condition.always else rows.filter(self.gatherer.judge(layout, rows))
 
     def _gather(
         self,
@@ -317,7 +337,7 @@ class Reader:
         if layout.as_stored:
             return True
         extents, places = layout.extent[blocks], layout.place[blocks]
-        later = (extents[1:] == extents[:-1]) & (places[1:] > places[:-1])
+        later = (extents[1:] == extents[:-1]) & (places[1:] >= places[:-1])
         return bool((later | (extents[1:] > extents[:-1])).all())
 
     def _joined(self, slabs: Iterable[Slab]) -> Slab:

@@ -15,7 +15,7 @@ from measurefs.part.runs import Positions
 from measurefs.part.series import SeriesTable
 from measurefs.part.summary import ColumnSummary
 from measurefs.query.aggregation.aggregates import Accumulation, Aggregation
-from measurefs.query.gather import Cut
+from measurefs.query.gather import Cut, Portion
 from measurefs.query.layout import Layout
 from measurefs.query.plan import Query
 from measurefs.query.read import Group, Reader
@@ -53,9 +53,6 @@ class Stretch:
         """Return rows that were put together, in order of series and time."""
         codes = layout.codes[slab.runs]
         stops = np.cumsum(slab.lengths)
-        if (slab.lengths == 1).all() and len(codes):  # rows that were sorted: join those of the same series
-            first = np.flatnonzero(np.diff(codes, prepend=-1))
-            return cls(layout.series, codes[first], first, np.append(first[1:], len(codes)), slab.columns)
         return cls(layout.series, codes, stops - slab.lengths, stops, slab.columns)
 
 
@@ -101,21 +98,48 @@ class Reducer:
         yield from result.to_batches()
 
     def _add(self, found: Accumulation, layout: Layout, chosen: Positions) -> None:
+        reader, cut = self._reader, layout.cut[chosen]
+        plain = chosen[~cut]
+        if self._query.condition.always and self._aggregation.summarisable and reader.trusting:
+            plain = self._add_known(found, layout, plain)
+        for portion in reader.gatherer.portions(layout, plain, self._names):
+            self._add_read(found, layout, portion)
+        names = reader.with_keys(layout, self._names) if cut.any() else self._names
+        held = np.where(layout.shared, layout.rows, 0)
+        for blocks in series_slices(layout, chosen[cut], reader.slice_rows, held[chosen[cut]]):
+            several: list[Slab] = []
+            for portion in reader.gatherer.portions(layout, blocks, names):
+                several += self._add_pieces(found, layout, portion, names)
+            if several:
+                self._add_rows(found, layout, reader.newest_of(layout, several))
+
+    def _add_read(self, found: Accumulation, layout: Layout, portion: Portion) -> None:
+        """Take the wanted rows of whole blocks, none of which is superseded."""
         query, gatherer = self._query, self._reader.gatherer
-        single = chosen[~layout.shared[chosen]]
-        if query.condition.always and self._aggregation.summarisable and self._reader.trusting:
-            single = self._add_known(found, layout, single)
-        for portion in gatherer.portions(layout, single, self._names):
-            if query.condition.always:
-                for cut, loaded in gatherer.cuts(layout, portion, self._names, query.start, query.end):
-                    found.add(self._aggregation.of_stretch(Stretch.of_cut(layout, cut, loaded)))
-            else:
-                for slab in gatherer.matching(layout, portion, self._names, query.start, query.end):
-                    found.add(self._aggregation.of_stretch(Stretch.of_slab(layout, slab)))
-        shared = chosen[layout.shared[chosen]]
-        for blocks in series_slices(layout, shared, self._reader.slice_rows):
-            rows = self._reader.newest(layout, blocks, self._names)
-            found.add(self._aggregation.of_stretch(Stretch.of_slab(layout, rows)))
+        if query.condition.always:
+            for cut, loaded in gatherer.cuts(layout, portion, self._names, query.start, query.end):
+                found.add(self._aggregation.of_stretch(Stretch.of_cut(layout, cut, loaded)))
+        else:
+            for slab in gatherer.matching(layout, portion, self._names, query.start, query.end):
+                self._add_rows(found, layout, slab)
+
+    def _add_pieces(
+        self, found: Accumulation, layout: Layout, portion: Portion, names: Sequence[str]
+    ) -> Iterator[Slab]:
+        """Take the wanted rows of pieces of blocks; yield those of clusters of several blocks, which are undecided."""
+        query, gatherer = self._query, self._reader.gatherer
+        for every, loaded in gatherer.cuts(layout, portion, names, query.start, query.end):
+            for cut, rows in every.divided(loaded, layout.shared):
+                if layout.shared[cut.blocks[0]]:
+                    yield cut.slab(rows)
+                elif query.condition.always:
+                    found.add(self._aggregation.of_stretch(Stretch.of_cut(layout, cut, rows)))
+                else:
+                    slab = cut.slab(rows)
+                    self._add_rows(found, layout, slab.filter(gatherer.judge(layout, slab)))
+
+    def _add_rows(self, found: Accumulation, layout: Layout, slab: Slab) -> None:
+        found.add(self._aggregation.of_stretch(Stretch.of_slab(layout, slab)))
 
     def _add_known(self, found: Accumulation, layout: Layout, blocks: Positions) -> Positions:
         """Take what summaries tell of whole blocks, and return the blocks that must be read."""

@@ -7,14 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
 from measurefs.codec.columns import values_of
 from measurefs.codec.memory import array_of
 from measurefs.codec.widening import widened
 from measurefs.part.part import TIME, VERSION
-from measurefs.part.rows import concat_columns, gather, sorted_positions
+from measurefs.part.rows import concat_columns, gather
 from measurefs.part.runs import Positions, positions_of
+from measurefs.query.ordering import group_order
 
 Mask = npt.NDArray[np.bool_]
 
@@ -91,6 +92,8 @@ class Slab:
 
     def blocks(self) -> Positions:
         """Return the block of each row."""
+        if len(self.runs) == len(self) and (self.lengths == 1).all():
+            return self.runs
         return np.repeat(self.runs, self.lengths)
 
     def spread(self, values: pa.Array, codes: Positions) -> pa.Array:
@@ -144,20 +147,30 @@ class Slab:
         columns = _changed(self.columns, lambda column: gather(column, positions))
         return Slab(self.runs[order], self.lengths[order], columns)
 
-    def sorted(self, series: Positions, *, supersede: bool) -> Slab:
-        """Return the rows in order of (series, time).
+    def newest(self, clusters: Positions) -> Slab:
+        """Return rows in order of (cluster, time): of those that share both the one of the highest version.
+
+        Of equal versions the last one; that is also the one of the highest version if there are no versions here.
 
         Parameters
         ----------
-        series : int64 array
-            The rank of each row's series.
-        supersede : bool
-            Whether rows may share a key: then the one of the highest version, of equal ones the last, is kept.
+        clusters : int64 array
+            The number of each block's cluster; all blocks of one are of the same series.
         """
-        codes = series.astype(np.int32)
-        versions = values_of(self.columns[VERSION]) if supersede else np.zeros(len(codes), np.int64)
-        order = sorted_positions(codes, self.times, versions)
-        return self if order is None else self.take(order)
+        if not len(self):
+            return self
+        numbers = clusters[self.runs]
+        groups = np.repeat(numbers - numbers.min(), self.lengths)
+        order, last = group_order(groups, self.times)
+        if VERSION in self.columns:
+            versions = values_of(self.columns[VERSION])[order]
+            if (~last[:-1] & (versions[1:] < versions[:-1])).any():
+                order = order[np.lexsort((versions, np.cumsum(last) - last))]
+        order = order[last]
+        each, first = np.unique(numbers, return_index=True)
+        lengths = np.bincount(groups[order], minlength=int(each[-1] - each[0]) + 1)[each - each[0]]
+        columns = _changed(self.columns, lambda column: gather(column, order))
+        return Slab(self.runs[first], lengths, columns)
 
 
 def join(slabs: Sequence[Slab], types: Mapping[str, pa.DataType]) -> Slab:
@@ -174,7 +187,8 @@ def join(slabs: Sequence[Slab], types: Mapping[str, pa.DataType]) -> Slab:
         columns = [typed(slab, name, types[name]) for slab in slabs]
         return concat_columns(columns) if columns else pa.nulls(0, types[name])
 
-    later = any(isinstance(slab.columns, Later) for slab in slabs)
+    many = len(slabs) > 1 and sum(map(len, slabs)) >= MANY
+    later = many or any(isinstance(slab.columns, Later) for slab in slabs)
     columns = Later(types, joined) if later else {name: joined(name) for name in types}
     if len(slabs) == 1:
         return Slab(slabs[0].runs, slabs[0].lengths, columns)

@@ -27,7 +27,9 @@ class Slice(NamedTuple):
     end: int
 
 
-def series_slices(layout: Layout, chosen: Positions, rows: int) -> Iterator[Positions]:
+def series_slices(
+    layout: Layout, chosen: Positions, rows: int, counts: Positions | None = None
+) -> Iterator[Positions]:
     """Yield blocks in their order, whole clusters, about so many rows at a time.
 
     Parameters
@@ -36,8 +38,10 @@ def series_slices(layout: Layout, chosen: Positions, rows: int) -> Iterator[Posi
     chosen : int64 array
         Blocks of it, increasing.
     rows : int
+    counts : int64 array, optional
+        How many rows each of them counts for; default is what it has.
     """
-    total = layout.rows[chosen].cumsum()
+    total = (layout.rows[chosen] if counts is None else counts).cumsum()
     if len(chosen) and total[-1] <= rows:
         yield chosen
         return
@@ -74,6 +78,7 @@ class TimeSlices:
         self._low, self._high = (~high, ~low) if descending else (low, high)
         self._rows = layout.rows[chosen]
         self._series = layout.ordinals[chosen]
+        self._begins = (layout.ends if descending else layout.begins)[chosen]
         self._next, self._end = (-end, -start) if descending else (start, end)
         self._taken = self._next
 
@@ -121,7 +126,7 @@ class TimeSlices:
 
     def _first(self, live: Mask, rows: int, end: int) -> tuple[Mask, int]:
         """Leave out blocks before whose first rows there are enough others, and what is later than these."""
-        known = (live & (self._low >= self._next)).nonzero()[0]
+        known = (live & self._begins & (self._low >= self._next)).nonzero()[0]
         if len(known) <= rows:
             return live, end
         keys = np.unique(np.stack([self._low[known], self._series[known]]), axis=1)

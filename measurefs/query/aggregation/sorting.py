@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
 from measurefs.codec.columns import values_of
 
 _FEW = 1_000

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from measurefs.codec import compute as pc
 
 AND = frozenset({"and", "and_kleene"})
 OR = frozenset({"or", "or_kleene"})

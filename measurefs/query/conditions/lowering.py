@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.query.conditions.expressions import (

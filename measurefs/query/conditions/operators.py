@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
 from measurefs.codec.memory import one_text
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError

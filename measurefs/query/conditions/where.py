@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from measurefs.codec import compute as pc
 from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import SchemaError
 from measurefs.part.part import SeriesFilter
