@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -18,6 +17,7 @@ from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.rows import merge_rows
 from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
+from measurefs.table.grouping import Group
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
@@ -98,7 +98,7 @@ class Flusher:
         self._options = options
         self._runtime = runtime
         self._encodings = Encodings(options.part.level, options.part.slack)
-        self._flushing = threading.Lock()
+        self._group = Group(runtime.monotonic)
         self._outputs = outputs
         self._recent = recent
         self.flushed_bytes = 0
@@ -114,11 +114,10 @@ class Flusher:
         FencedError
             Another writer has taken the table over; what this one wrote since is not part of it.
         """
-        with self._flushing:
-            if epoch is not None and epoch <= self.durable:
-                return
-            with self._introducer.pin() as snapshot:
-                self._settle(snapshot)
+        with self._group.turn(lambda: epoch is not None and epoch <= self.durable) as mine:
+            if mine:
+                with self._group.together(), self._introducer.pin() as snapshot:
+                    self._settle(snapshot)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[Callable[[Snapshot], int]]:
@@ -127,7 +126,7 @@ class Flusher:
         That makes a snapshot pinned within the block durable, whatever was introduced after it, and returns the
         epoch of the committed snapshot that holds just its rows.
         """
-        with self._flushing:
+        with self._group.turn():
             yield self._commit_pinned
 
     def _settle(self, snapshot: Snapshot) -> None:
@@ -146,14 +145,14 @@ class Flusher:
 
     def commit(self) -> None:
         """Write a snapshot of the parts in files even if they are the committed ones: the fence."""
-        with self._flushing:
+        with self._group.turn():
             self._introducer.introduce(lambda snapshot, _: snapshot.parts)
             self._committed_parts = None
             self._commit()
 
     def publish(self) -> None:
         """Commit the parts in files as they are now, if they are not those of the last commit; raises as `flush`."""
-        with self._flushing:
+        with self._group.turn():
             self._commit()
 
     @property
@@ -163,7 +162,7 @@ class Flusher:
 
     def wait(self) -> None:
         """Return when no flush is under way."""
-        with self._flushing:
+        with self._group.turn():
             return
 
     def _write_memory_parts(self, memory: Sequence[MemoryPart]) -> list[FilePart]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.fs import Buffer, ClosedError, CountingFileSystem, FencedError, FileSystem, FileSystemWrapper
 from measurefs.table import Background
+from measurefs.table.grouping import Group
 from tests.table.tables import batch, contents, contents_of, one, ones, open_table, snapshots_in, stored
 
 WRITERS = 8
@@ -65,6 +67,72 @@ def test_durable_writers_share_commits(gate):
             done.result(30)
         assert gate.snapshots == 2
         assert stored(gate) == ones(*range(WRITERS))
+
+
+class Slow(FileSystemWrapper):
+    """Takes its time for each snapshot, as disks and object stores do."""
+
+    snapshots = 0
+
+    def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
+        if path.endswith(".snp"):
+            self.snapshots += 1
+            threading.Event().wait(0.06)
+        return super().write(path, data, exclusive=exclusive)
+
+
+def test_durable_writers_that_come_back_share_the_next_commit():
+    """The first one to come back waits a moment for the others, or some would always miss the commit of the rest."""
+    slow, rounds, writers = Slow(MemoryFileSystem()), 10, 4
+    with open_table(slow) as table, ThreadPoolExecutor(writers) as pool:
+
+        def write(first: int) -> None:
+            for number in range(first, writers * rounds, writers):
+                table.flush(table.add(one(number)))
+
+        slow.snapshots = 0
+        list(pool.map(write, range(writers)))
+        assert slow.snapshots <= 1.7 * rounds
+        assert contents(table) == ones(*range(writers * rounds))
+
+
+def test_who_writes_alone_waits_for_nobody():
+    group = Group(iter(range(0, 10**6, 1000)).__next__)  # each flush seems to take very long
+    begun = time.monotonic()
+    for _ in range(100):
+        with group.turn() as mine, group.together():
+            assert mine
+    assert time.monotonic() - begun < 100 * 0.1 / 2
+
+
+def test_who_is_served_by_others_has_no_turn():
+    group, served, came = Group(lambda: 0.0), threading.Event(), threading.Event()
+
+    def is_served() -> bool:
+        came.set()
+        return served.is_set()
+
+    with ThreadPoolExecutor(2) as pool:
+        with group.turn() as mine:
+            assert mine
+
+            def other() -> bool:
+                with group.turn(is_served) as mine:
+                    return mine
+
+            waiting, next_one = pool.submit(other), pool.submit(lambda: group.turn().__enter__())
+            assert came.wait(30)
+            served.set()
+        assert waiting.result(30) is False
+        assert next_one.result(30) is True
+
+
+def test_a_turn_that_fails_is_over():
+    group = Group(lambda: 0.0)
+    with pytest.raises(ValueError, match="full"), group.turn(), group.together():
+        raise ValueError("full")
+    with group.turn() as mine:
+        assert mine
 
 
 def test_reading_never_waits_for_a_commit(gate):
