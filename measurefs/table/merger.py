@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from measurefs.fs.errors import ClosedError, CorruptionError, FencedError, SchemaError
 from measurefs.fs.filesystem import FileSystem
@@ -18,6 +18,7 @@ from measurefs.part.index import PAGE_BLOCKS
 from measurefs.part.merge import Merge, all_columns, in_batches, row_bytes
 from measurefs.part.part import Scan
 from measurefs.part.rows import Rows
+from measurefs.part.tasks import Mapper
 from measurefs.part.writer import Encodings, PartWriter
 from measurefs.table.attempts import Attempts
 from measurefs.table.flusher import Flusher
@@ -37,6 +38,15 @@ _PAUSES = 0.25
 _MOST_PATIENCE = 10.0
 _SPILL_BYTES = 4 << 20
 _INPUT_SHARE, _OUTPUT_SHARE, _AHEAD_SHARE = 4, 4, 4
+
+
+class _Manner(NamedTuple):
+    """How parts are merged: encoded how and on which threads, who is told, and how long it pauses after each slice."""
+
+    encodings: Encodings
+    run: Mapper[Any, Any] = map
+    progress: Progress | None = None
+    pauses: float = 0.0
 
 
 class Merger:
@@ -144,7 +154,7 @@ class Merger:
             self._commit_if_due(patience)  # at first, or merges that fail would hold back those before them
             inputs = self._chosen(parts)
             if inputs:
-                self._merge(inputs, self._suited(inputs), pauses=pauses)
+                self._merge(inputs, _Manner(self._suited(inputs), pauses=pauses))
                 if self._uncommitted_since is None:
                     self._uncommitted_since = self._runtime.monotonic()
             self._commit_if_due(patience)
@@ -184,7 +194,7 @@ class Merger:
         with self._alone() as parts:
             while len(parts) > 1 or any(part.metadata.quick for part in parts):
                 inputs = parts if len(parts) <= most else _smallest(parts, most)
-                part = self._merge(inputs, self._encodings, progress=progress)
+                part = self._merge(inputs, _Manner(self._encodings, self._runtime.run, progress))
                 self._flusher.publish()
                 place = parts.index(inputs[0])
                 parts[place : place + len(inputs)] = [] if part is None else [part]
@@ -206,7 +216,7 @@ class Merger:
             for part in parts:
                 self._check_not_cancelled()
                 if part.overlaps(scan.start, scan.end) and len(fetch(self._fs, part.blocks(scan)).rows):
-                    rest = self._write(written, [part], self._encodings, scan)
+                    rest = self._write(written, [part], _Manner(self._encodings), scan)
                     if rest is not None and rest.rows == part.rows:
                         self._outputs.remove(rest.id)
                         continue
@@ -226,16 +236,10 @@ class Merger:
             with self._introducer.pin() as snapshot:
                 yield snapshot.file_parts
 
-    def _merge(
-        self,
-        inputs: Sequence[FilePart],
-        encodings: Encodings,
-        progress: Progress | None = None,
-        pauses: float = 0.0,
-    ) -> FilePart | None:
+    def _merge(self, inputs: Sequence[FilePart], manner: _Manner) -> FilePart | None:
         """Put one part in the place of several neighbours."""
         with contextlib.ExitStack() as written:
-            part = self._write(written, inputs, encodings, progress=progress, pauses=pauses)
+            part = self._write(written, inputs, manner)
             replaced = {each.id for each in inputs}
             self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
         self.merges += 1
@@ -245,10 +249,8 @@ class Merger:
         self,
         written: contextlib.ExitStack,
         inputs: Sequence[FilePart],
-        encodings: Encodings,
+        manner: _Manner,
         without: Scan | None = None,
-        progress: Progress | None = None,
-        pauses: float = 0.0,
     ) -> FilePart | None:
         """Write the rows of parts as one, which is not garbage until `written` is closed; None if no row is left."""
         number = self._introducer.next_number()
@@ -262,7 +264,8 @@ class Merger:
             inputs[0].metadata.entity,
             columns,
             self._options.part,
-            encodings,
+            manner.encodings,
+            manner.run,
             spill_bytes=_SPILL_BYTES,
         )
         held = self._recent.take(inputs)
@@ -271,7 +274,8 @@ class Merger:
         made: list[Rows] = []
         try:
             rows = 0
-            for batch in self._paced(self._batches(writer, encodings, held, inputs, types, without), pauses):
+            batches = self._batches(writer, manner.encodings.quick, held, inputs, types, without)
+            for batch in self._paced(batches, manner.pauses):
                 if isinstance(batch, EncodedBlocks):
                     writer.append_encoded(batch)
                     rows += batch.rows
@@ -280,8 +284,8 @@ class Merger:
                     rows += len(batch)
                     if keep:
                         made.append(batch)
-                if progress is not None:
-                    progress(rows, sum(part.rows for part in inputs))
+                if manner.progress is not None:
+                    manner.progress(rows, sum(part.rows for part in inputs))
             if not rows:
                 writer.discard()
                 return None
@@ -312,7 +316,7 @@ class Merger:
     def _batches(
         self,
         writer: PartWriter,
-        encodings: Encodings,
+        quick: bool,
         held: Mapping[int, Sequence[Rows]],
         inputs: Sequence[FilePart],
         types: Mapping[str, Any],
@@ -329,7 +333,7 @@ class Merger:
             options.merge.memory // _INPUT_SHARE,
             without,
             copied=lambda part: (
-                part.metadata.quick <= encodings.quick and writer.takes_over(part.columns, part.dictionaries)
+                part.metadata.quick <= quick and writer.takes_over(part.columns, part.dictionaries)
             ),
             least_rows=options.part.block_rows // 2,
             held=held,
