@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +15,7 @@ from measurefs.query import Work
 
 def figures(work: Work, seconds: float) -> dict[str, Any]:
     """Return it for machines."""
-    return {**dataclasses.asdict(work), "seconds": round(seconds, 6)}
+    return {**msgspec.structs.asdict(work), "seconds": round(seconds, 6)}
 
 
 def show(out: Console, work: Work, seconds: float) -> None:

@@ -8,12 +8,12 @@ Values that mostly repeat the one before are stored once for each stretch, with 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from pcodec import ChunkConfig, DeltaSpec, ModeSpec, standalone
@@ -47,8 +47,7 @@ _TWO_FLOATS, _TWO_INTEGERS = struct.Struct("<dd"), struct.Struct("<qq")
 _CONSTANT_BYTE, _REPEATED_BYTE = _STRETCHES = bytes((_CONSTANT,)), bytes((_REPEATED,))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NumberEncoding:
+class NumberEncoding(msgspec.Struct, frozen=True):
     """How a column's values are encoded.
 
     Attributes
@@ -87,7 +86,7 @@ def unordered_encoding(values: Numbers | None = None) -> NumberEncoding:
     few = values[:_FEW]
     with np.errstate(invalid="ignore", over="ignore"):
         fitting = (d for d in range(_MAX_DECIMALS + 1) if (np.rint(few * 10.0**d) / 10.0**d == few).all())
-        return dataclasses.replace(_UNORDERED, decimals=next(fitting, None))
+        return msgspec.structs.replace(_UNORDERED, decimals=next(fitting, None))
 
 
 def choose(values: Numbers, level: int, slack: float = 1.0) -> NumberEncoding:
@@ -155,7 +154,7 @@ def encode(values: Numbers, encoding: NumberEncoding) -> Encoded:
 def _encode_repeated(values: Numbers, changes: npt.NDArray[np.int64], encoding: NumberEncoding) -> Encoded:
     """Encode stretches of the same value; changes are where each but the first begins."""
     bounds = np.concatenate(([0], changes, [len(values)]))
-    each = encode(values[bounds[:-1]], dataclasses.replace(encoding, repeated=False))
+    each = encode(values[bounds[:-1]], msgspec.structs.replace(encoding, repeated=False))
     lengths = encode(bounds[1:] - bounds[:-1], _UNORDERED).data
     head = _REPEATED_HEADER.pack(_REPEATED, len(bounds) - 1, len(each.data))
     return Encoded(b"".join((head, each.data, lengths)), each.low, each.high)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from measurefs.database.batch import Place
@@ -104,7 +104,7 @@ def pin(
                 raise  # else a segment was dropped meanwhile
     if isinstance(as_of, Moment) and as_of.time is None:
         time = max((snapshot.time or 0 for snapshot in found.values()), default=0) or runtime.now()
-        query = dataclasses.replace(query, start=max(query.start, expired_before(tables.schema, time)))
+        query = msgspec.structs.replace(query, start=max(query.start, expired_before(tables.schema, time)))
     return query, list(found), list(found.values())
 
 

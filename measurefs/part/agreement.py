@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -196,16 +195,16 @@ def summary_fault(stated: ColumnSummary, actual: ColumnSummary, rows: Times) -> 
     """Return what a summary says of a column that is not so, None if all is; blocks have so many rows."""
     if type(stated) is not type(actual):
         return "the kind"
-    for field in dataclasses.fields(stated):
-        one, other = getattr(stated, field.name), getattr(actual, field.name)
+    for name in stated.__struct_fields__:
+        one, other = getattr(stated, name), getattr(actual, name)
         if isinstance(one, pa.Array):
             agree = one.equals(other)
-        elif field.name in _ROUNDED and one.dtype == np.float64:
-            agree = _almost_equal(one, other, _rounding(field.name, actual, rows))
+        elif name in _ROUNDED and one.dtype == np.float64:
+            agree = _almost_equal(one, other, _rounding(name, actual, rows))
         else:
             agree = np.array_equal(one, other, equal_nan=one.dtype == np.float64)
         if not agree:
-            return f"the values of {field.name!r}"
+            return f"the values of {name!r}"
     return None
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -24,8 +24,7 @@ _CHUNKS_PER_TASK = 64
 Locate = Callable[[str, int, int], Range]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class ChunkTable:
+class ChunkTable(msgspec.Struct, frozen=True, eq=False):
     """The chunks of q primary blocks with c columns each; see `Page` for the arrays of shape (q, c).
 
     Attributes
@@ -44,7 +43,7 @@ class ChunkTable:
 
     def slice(self, first: int, stop: int) -> ChunkTable:
         """Return those of the primary blocks from first up to stop."""
-        return ChunkTable(*(getattr(self, field.name)[first:stop] for field in dataclasses.fields(self)))
+        return ChunkTable(*(getattr(self, name)[first:stop] for name in self.__struct_fields__))
 
 
 class Merged(NamedTuple):
@@ -75,8 +74,7 @@ def merge_ranges(offsets: Array, sizes: Array, gap: int = _GAP) -> Merged:
     return Merged(range_starts, range_ends - range_starts, which, offsets - range_starts[which])
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class ColumnChunks:
+class ColumnChunks(msgspec.Struct, eq=False):
     """One column's chunks, as bytes read but not yet decoded."""
 
     path: str

@@ -6,9 +6,9 @@ day, one series of thousands. An excerpt has the wanted rows, and those between 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -32,8 +32,7 @@ _GAP = 64
 """So many rows between two that are wanted are not left out."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Excerpt:
+class Excerpt(msgspec.Struct, frozen=True, eq=False):
     """Rows of some blocks of a page, as u runs of rows that follow one another in one primary block.
 
     Attributes
@@ -133,7 +132,7 @@ class Excerpt:
 
     def with_columns(self, columns: Mapping[int, pa.Array]) -> Excerpt:
         """Return it with more columns."""
-        return dataclasses.replace(self, columns={**self.columns, **columns})
+        return msgspec.structs.replace(self, columns={**self.columns, **columns})
 
     def taken_of(self, column: HeldColumn, page: Page) -> pa.Array:
         """Return its rows of a column that is decoded."""

@@ -7,9 +7,9 @@ arrays; there is no object per block or series.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -30,8 +30,7 @@ TIME, VERSION = 0, 1
 """The first two columns of every chunk table; the part's own columns follow."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Meta:
+class Meta(msgspec.Struct, frozen=True, eq=False):
     """The pages of a part, in order.
 
     Attributes
@@ -82,16 +81,13 @@ class Meta:
     @classmethod
     def from_entries(cls, entries: Sequence[tuple[int, ...]]) -> Meta:
         """Make the list from an entry per page, values in the order of the attributes."""
-        columns = list(zip(*entries, strict=True)) or [() for _ in dataclasses.fields(cls)]
+        columns = list(zip(*entries, strict=True)) or [() for _ in cls.__struct_fields__]
         ids, others = columns[:2], columns[2:]
         arrays: list[Array] = [np.array(column, np.uint64) for column in ids]
         return cls(*arrays, *(np.array(column, np.int64) for column in others))
 
 
-_META = {
-    field.name: "<u8" if field.name in {"first_id", "last_id"} else "<i8"
-    for field in dataclasses.fields(Meta)
-}
+_META = {name: "<u8" if name in {"first_id", "last_id"} else "<i8" for name in Meta.__struct_fields__}
 _OF_SUMMARIES = ("summary_offset", "summary_size", "summary_check")
 """Left out where no page has a summary, and by the first releases."""
 
@@ -103,8 +99,7 @@ def _typed(arrays: dict[str, Array], types: Mapping[str, str], path: str) -> dic
     return arrays
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Page:
+class Page(msgspec.Struct, frozen=True, eq=False):
     """Some consecutive primary blocks of a part: b blocks in p primary blocks with c chunks each.
 
     Attributes
@@ -145,7 +140,7 @@ class Page:
     @property
     def nbytes(self) -> int:
         """Bytes of memory, roughly."""
-        arrays = [getattr(self, field.name) for field in dataclasses.fields(self)[1:]]
+        arrays = [getattr(self, name) for name in self.__struct_fields__[1:]]
         return int(sum(array.nbytes for array in (*arrays, self.series.ids, self.series.entities)))
 
 

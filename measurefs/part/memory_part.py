@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -107,4 +107,4 @@ class MemoryPart(Part):
     def empty_rows(self, names: Sequence[str]) -> Rows:
         """Return no rows, of the columns that it has."""
         columns = {name: self.held.columns[name][:0] for name in names if name in self.held.columns}
-        return dataclasses.replace(self.held.slice(0, 0), columns=columns)
+        return msgspec.structs.replace(self.held.slice(0, 0), columns=columns)

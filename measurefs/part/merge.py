@@ -8,10 +8,10 @@ Primary blocks between whose rows no other part has any go over as they are, wit
 from __future__ import annotations
 
 import bisect
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -31,8 +31,7 @@ Key = tuple[int, int]
 """A series' position in a table of series, and a time."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Merge:
+class Merge(msgspec.Struct, frozen=True, eq=False):
     """What is to be merged, and how.
 
     Attributes
@@ -58,7 +57,7 @@ class Merge:
     without: Scan | None = None
     copied: Callable[[FilePart], bool] = lambda _: False
     least_rows: int = 1
-    held: Mapping[int, Sequence[Rows]] = dataclasses.field(default_factory=dict)
+    held: Mapping[int, Sequence[Rows]] = msgspec.field(default_factory=dict)
 
     def run(self, parts: Sequence[FilePart]) -> Iterator[Rows | EncodedBlocks]:
         """Yield the rows of parts, merged: in order of (series, time), superseded ones left out.
@@ -252,12 +251,12 @@ class _Input:
         if count < len(rows):
             rest = rows.slice(count, len(rows))
             series, codes = narrowed(rest.series, rest.codes)
-            self.rows = dataclasses.replace(rest, series=series, codes=codes)
+            self.rows = msgspec.structs.replace(rest, series=series, codes=codes)
         return rows.slice(0, count)
 
 
 def _by(rows: Rows, series: SeriesTable, to: Codes) -> Rows:
-    return dataclasses.replace(rows, series=series, codes=to[rows.codes])
+    return msgspec.structs.replace(rows, series=series, codes=to[rows.codes])
 
 
 def _up_to(codes: Codes, times: npt.NDArray[np.int64], key: Key, side: Literal["left", "right"]) -> int:

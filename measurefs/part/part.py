@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,8 +28,7 @@ TIME, VERSION = "time", "version"
 _FEW_CHUNKS = 24
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class SeriesFilter:
+class SeriesFilter(msgspec.Struct, frozen=True, eq=False):
     """Which series are wanted.
 
     Attributes
@@ -71,8 +70,7 @@ class First(NamedTuple):
     order: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Scan:
+class Scan(msgspec.Struct, frozen=True, eq=False):
     """What is to be read.
 
     Attributes
@@ -165,8 +163,7 @@ def join_blocks(pieces: Sequence[Blocks]) -> Blocks:
     return Blocks(series, np.concatenate(codes), rows, min_times, max_times)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Extent:
+class Extent(msgspec.Struct, frozen=True, eq=False):
     """Blocks of a part that lie together and that a scan touches: of a page of its index, or of a part in memory.
 
     Attributes

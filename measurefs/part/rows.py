@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,8 +21,7 @@ _SLICE_ROWS = 1 << 17
 _PLAIN = (pa.int64(), pa.float64())
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class Rows(msgspec.Struct, frozen=True, eq=False):
     """n rows of one table.
 
     Attributes
@@ -69,7 +68,7 @@ class Rows:
 
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
-        return dataclasses.replace(self, versions=same(version, len(self)))
+        return msgspec.structs.replace(self, versions=same(version, len(self)))
 
 
 def same(value: int, count: int) -> npt.NDArray[np.int64]:
@@ -152,7 +151,7 @@ def concat_in_order(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -
     if order is None:
         return concat_rows(batches, types)
     columns = {name: gather(_joined(batches, name, kind), order) for name, kind in types.items()}
-    return dataclasses.replace(keys.take(order), columns=columns)
+    return msgspec.structs.replace(keys.take(order), columns=columns)
 
 
 def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Iterator[Rows]:
@@ -165,7 +164,8 @@ def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ite
         return
     series, codes = _common_series(batches)
     coded = [
-        dataclasses.replace(rows, series=series, codes=own) for rows, own in zip(batches, codes, strict=True)
+        msgspec.structs.replace(rows, series=series, codes=own)
+        for rows, own in zip(batches, codes, strict=True)
     ]
     counts = sum(np.bincount(own, minlength=len(series)) for own in codes)
     ends = np.cumsum(counts)
@@ -198,7 +198,7 @@ def _joined(batches: Sequence[Rows], name: str, kind: pa.DataType) -> pa.Array:
 def _in_types(rows: Rows, types: Mapping[str, pa.DataType]) -> Rows:
     columns = {name: widened(column, types[name], name) for name, column in rows.columns.items()}
     same = all(column is rows.columns[name] for name, column in columns.items())
-    return rows if same else dataclasses.replace(rows, columns=columns)
+    return rows if same else msgspec.structs.replace(rows, columns=columns)
 
 
 def sort_rows(rows: Rows) -> Rows:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -52,8 +52,7 @@ def _first_pages(meta: Meta, pages: npt.NDArray[np.int64], scan: Scan) -> npt.ND
     return np.asarray(pages[(nearest < times[cut]) | tied])
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Selection:
+class Selection(msgspec.Struct, frozen=True, eq=False):
     """The primary blocks to read, and all blocks in them.
 
     Attributes
@@ -95,8 +94,8 @@ class Selection:
             join_blocks([mine, following.blocks]),
             ChunkTable(
                 *(
-                    np.concatenate([getattr(self.chunks, field.name), getattr(following.chunks, field.name)])
-                    for field in dataclasses.fields(ChunkTable)
+                    np.concatenate([getattr(self.chunks, name), getattr(following.chunks, name)])
+                    for name in ChunkTable.__struct_fields__
                 )
             ),
             join_summaries([self.summary, following.summary]),

@@ -6,10 +6,10 @@ entities that share an id stay two series, since the values are stored and compa
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -26,8 +26,7 @@ xxh3: Hash = xxhash.xxh3_64_intdigest
 """From an entity's key to its id, unless a table is told otherwise."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class SeriesTable:
+class SeriesTable(msgspec.Struct, frozen=True, eq=False):
     """Distinct series, ordered by id (and by the bytes of their key where ids are equal).
 
     Attributes
@@ -54,7 +53,7 @@ class SeriesTable:
         if len(positions) == 1:
             (place,) = positions.tolist()
             return SeriesTable(self.ids[place : place + 1], self.entities.slice(place, 1))
-        return SeriesTable(self.ids[positions], self.entities.take(array_of(positions)))
+        return SeriesTable(self.ids[positions], pc.take(self.entities, array_of(positions)))
 
     def equals(self, other: SeriesTable) -> bool:
         """Whether both hold the same series."""

@@ -7,7 +7,6 @@ Everything is arrays with an entry per block; they are encoded, and decoded, col
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
@@ -41,8 +40,7 @@ Bools = npt.NDArray[np.bool_]
 S = TypeVar("S", bound="ColumnSummary")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ColumnSummary:
+class ColumnSummary(msgspec.Struct, frozen=True, eq=False):
     """What is known of one column in each of b blocks: a `NumberSummary` or a `ValueSummary`.
 
     Attributes
@@ -55,11 +53,10 @@ class ColumnSummary:
 
     def those(self, which: slice) -> Self:
         """Return some of the blocks."""
-        return type(self)(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
+        return type(self)(*(getattr(self, name)[which] for name in self.__struct_fields__))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class NumberSummary(ColumnSummary):
+class NumberSummary(ColumnSummary, frozen=True, eq=False):
     """What is known of an int64, float64 or bool column (as 0 and 1); arrays of shape (b,).
 
     Where all values are null, `sum` and `m2` are 0, the rows are -1, and the other values say nothing.
@@ -125,8 +122,7 @@ class NumberSummary(ColumnSummary):
         return cls(nulls, total, overflow != 0, m2, low, high, first, last, first_row, last_row)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ValueSummary(ColumnSummary):
+class ValueSummary(ColumnSummary, frozen=True, eq=False):
     """What is known of a column of strings, binaries or lists; arrays of shape (b,).
 
     Attributes
@@ -336,7 +332,7 @@ def join_columns(pieces: Sequence[S]) -> S:
     """Join what is known of one column in blocks that follow one another."""
     if len(pieces) == 1:
         return pieces[0]
-    fields = ([getattr(piece, field.name) for piece in pieces] for field in dataclasses.fields(pieces[0]))
+    fields = ([getattr(piece, name) for piece in pieces] for name in pieces[0].__struct_fields__)
     return type(pieces[0])(*(_joined(arrays) for arrays in fields))
 
 

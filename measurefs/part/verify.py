@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -390,8 +389,7 @@ def _check_dictionary(part: FilePart, column: int, values: pa.Array) -> None:
         raise CorruptionError(part.path, f"the dictionary of {part.column_name(column)} holds a null")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stated:
+class _Stated(msgspec.Struct, frozen=True):
     """What is stored about a page's blocks, and where."""
 
     summary: Summary

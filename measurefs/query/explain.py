@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+
+import msgspec
 
 from measurefs.part.fetch import Range
 from measurefs.table.snapshot import Snapshot
 
 
-@dataclasses.dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """What reading a result took; print it for a summary.
 
     Attributes
@@ -51,7 +51,7 @@ class Work:
 
     def begin(self, snapshots: Sequence[Snapshot]) -> None:
         """Begin anew, with these tables."""
-        for name in self.__slots__:
+        for name in self.__struct_fields__:
             setattr(self, name, 0)
         self.tables = len(snapshots)
         self.parts = sum([len(snapshot.parts) for snapshot in snapshots])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import msgspec
 import pyarrow as pa
 
 from measurefs.codec.types import ColumnType
@@ -18,8 +18,7 @@ OnCorrupt = Literal["error", "skip"]
 ON_CORRUPT: tuple[OnCorrupt, ...] = ("error", "skip")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Shape:
+class Shape(msgspec.Struct, frozen=True, eq=False):
     """What of a question depends on the measure's columns, the columns asked for and their order alone.
 
     Attributes
@@ -71,8 +70,7 @@ class Shape:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Query:
+class Query(msgspec.Struct, frozen=True, eq=False):
     """What is asked for.
 
     Attributes

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,8 +23,7 @@ from measurefs.query.slab import Slab
 from measurefs.query.slices import series_slices
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True, eq=False):
     """Rows of some runs, in arrays that may hold other rows between them; see `Aggregation.of_stretch`."""
 
     series: SeriesTable

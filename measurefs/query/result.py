@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import pyarrow as pa
 
 from measurefs.fs.errors import ClosedError, CorruptionError, SchemaError
@@ -136,7 +136,7 @@ class QueryResult:
         """
         for _ in self.to_batches():
             pass
-        return dataclasses.replace(self._work)
+        return msgspec.structs.replace(self._work)
 
     def close(self) -> None:
         """Let go of the snapshots; twice is harmless."""

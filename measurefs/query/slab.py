@@ -101,9 +101,9 @@ class Slab:
         if len(values) == 1 or len(self.runs) == 1:
             return pa.repeat(values[int(codes[self.runs[0]])] if len(self) else values[0], len(self))
         if _LONG_RUN * len(self.runs) > len(self):
-            return values.take(array_of(codes[self.blocks()]))
+            return pc.take(values, array_of(codes[self.blocks()]))
         held = self.lengths.nonzero()[0]
-        found = values.take(array_of(codes[self.runs[held]]))
+        found = pc.take(values, array_of(codes[self.runs[held]]))
         ends = array_of(np.cumsum(self.lengths[held]))
         kind = pa.run_end_encoded(ends.type, found.type)
         runs = pa.RunEndEncodedArray.from_buffers(kind, len(self), [None], 0, 0, [ends, found])

@@ -455,7 +455,7 @@ def _reseal_pages(sections: dict[str, bytes]) -> None:
         "series_offset": 0, "series_size": len(sections[SERIES]), "series_check": checksum32(sections[SERIES]),
     }  # fmt: skip
     changed = {name: np.array([value], np.int64) for name, value in right.items()}
-    sections[META] = dataclasses.replace(meta, **changed).encode()
+    sections[META] = msgspec.structs.replace(meta, **changed).encode()
 
 
 def _reseal_dictionary(stored: Any, sections: dict[str, bytes]) -> Any:

@@ -125,9 +125,9 @@ def _look_at_summary(fs: FileSystem, part: FilePart, region: Region) -> object:
     summary = fetch(fs, part.load_summary(meta, places.index(region.start)))
     assert summary is not None
     return [
-        repr(getattr(known, field.name).tolist())
+        repr(getattr(known, name).tolist())
         for known in summary.columns.values()
-        for field in dataclasses.fields(known)
+        for name in known.__struct_fields__
     ]
 
 

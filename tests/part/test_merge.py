@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -108,7 +107,7 @@ def test_slices_together_are_the_rows_merged_at_once(given_rows, memory, block_r
 def test_every_type_with_nulls_and_columns_that_a_part_lacks():
     fs = MemoryFileSystem()
     whole, newer = many_rows(300, seed=1), many_rows(300, seed=2)
-    fewer = dataclasses.replace(
+    fewer = msgspec.structs.replace(
         newer, columns={name: newer.columns[name] for name in ("n", "host", "labels")}
     )
     few = [column for column in ALL_TYPES if column.name in fewer.columns]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
+import msgspec
 import pytest
 
 from measurefs.backends.memory import MemoryFileSystem
@@ -27,7 +27,9 @@ from tests.part.made import ALL_TYPES, COMPACT, WIDE, listed, make_rows, many_ro
 
 def select(rows: Rows) -> Rows:
     """Only `COLUMNS`: numbers, coded and plain strings, lists."""
-    return dataclasses.replace(rows, columns={column.name: rows.columns[column.name] for column in COLUMNS})
+    return msgspec.structs.replace(
+        rows, columns={column.name: rows.columns[column.name] for column in COLUMNS}
+    )
 
 
 kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact", "wide"])

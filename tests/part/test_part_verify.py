@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 
 import msgspec
 import numpy as np
@@ -32,7 +31,9 @@ VALUE = [Column("v", ColumnType.INT64)]
 
 
 def select(rows: Rows) -> Rows:
-    return dataclasses.replace(rows, columns={column.name: rows.columns[column.name] for column in COLUMNS})
+    return msgspec.structs.replace(
+        rows, columns={column.name: rows.columns[column.name] for column in COLUMNS}
+    )
 
 
 ROWS = select(many_rows(100))
@@ -304,7 +305,7 @@ def _start(page: dict) -> None:
 
 
 def _ids(page: dict) -> None:
-    page["series"] = dataclasses.replace(page["series"], ids=page["series"].ids[::-1])
+    page["series"] = msgspec.structs.replace(page["series"], ids=page["series"].ids[::-1])
 
 
 def _series(page: dict) -> None:
@@ -381,7 +382,7 @@ def test_a_list_of_pages_that_does_not_agree_with_them_is_found(
 
     def lying(cls, entries):  # type: ignore[no-untyped-def]
         meta = truth(cls, entries)
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             meta, **{name: getattr(meta, name) + np.array(1, getattr(meta, name).dtype)}
         )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -289,7 +289,7 @@ def merged(
 
 
 def later(rows: Rows, by: int) -> Rows:
-    return dataclasses.replace(rows, times=rows.times + by, versions=rows.versions + by)
+    return msgspec.structs.replace(rows, times=rows.times + by, versions=rows.versions + by)
 
 
 class TestMerging:
@@ -309,7 +309,7 @@ class TestMerging:
         fs = MemoryFileSystem()
         rows = many_rows(6000, series=4, seed=1)
         few = later(sort_rows(many_rows(400, series=4, seed=2)), 4005)
-        few = dataclasses.replace(
+        few = msgspec.structs.replace(
             few, columns={**few.columns, "host": pa.array(["new", "newer"] * 200).dictionary_encode()}
         )
         parts = [
@@ -351,7 +351,9 @@ NUMBERS = [column for column in ALL_TYPES if column.name in {"n", "x", "host", "
 @pytest.fixture(scope="module")
 def numbers() -> Rows:
     rows = sort_rows(many_rows(1000, series=5))
-    return dataclasses.replace(rows, columns={column.name: rows.columns[column.name] for column in NUMBERS})
+    return msgspec.structs.replace(
+        rows, columns={column.name: rows.columns[column.name] for column in NUMBERS}
+    )
 
 
 def test_every_flip_is_found_where_it_is_read_and_by_checking(numbers: Rows) -> None:
@@ -396,7 +398,7 @@ def test_a_summary_that_does_not_agree_with_the_rows_is_found(
 
     def lying(self: Summary, run: Any = map) -> bytes:
         column = self.columns[name]
-        changed = dataclasses.replace(column, **{field: lie(getattr(column, field))})
+        changed = msgspec.structs.replace(column, **{field: lie(getattr(column, field))})
         return truth(Summary(self.rows, self.last_versions, {**self.columns, name: changed}), run)
 
     monkeypatch.setattr(Summary, "encode", lying)

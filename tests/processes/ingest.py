@@ -12,7 +12,7 @@ import pyarrow as pa
 
 import measurefs
 from measurefs import Database, Measure, PartOptions, TableOptions
-from measurefs.part.series import SeriesEncoder
+from measurefs.part.series import encode_series
 from tests.processes.children import Place
 
 DAY = 86_400_000_000_000
@@ -86,7 +86,7 @@ def is_new(key: Key) -> bool:
 
 def shards() -> list[int]:
     """Return the shard of each series."""
-    series, codes = SeriesEncoder().encode(pa.record_batch([pa.array(range(IDS), pa.int64())], names=["id"]))
+    series, codes = encode_series(pa.record_batch([pa.array(range(IDS), pa.int64())], names=["id"]))
     return [int(series.ids[code]) % SHARDS for code in codes]
 
 

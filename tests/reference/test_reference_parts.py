@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -312,8 +310,8 @@ class TestColumns:
         ):
             meta = Meta.from_entries(entries)
             again = Meta.decode(meta.encode(), "meta.bin")
-            for field in dataclasses.fields(Meta):
-                assert getattr(again, field.name).tolist() == getattr(meta, field.name).tolist()
+            for name in Meta.__struct_fields__:
+                assert getattr(again, name).tolist() == getattr(meta, name).tolist()
 
     def test_an_index_of_any_size_is_read_whole(self):
         """Defects 5 and 26: there, an index over 512 bytes could not be read, and names got mixed up."""

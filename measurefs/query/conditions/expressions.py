@@ -13,10 +13,10 @@ A stretch of it that begins with a call and ends with its end is an expression a
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 from collections.abc import Iterator
 from typing import TypeAlias
 
+import msgspec
 import pyarrow as pa
 
 from measurefs.codec import compute as pc
@@ -25,8 +25,7 @@ AND = frozenset({"and", "and_kleene"})
 OR = frozenset({"or", "or_kleene"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(msgspec.Struct, frozen=True):
     """A value.
 
     Attributes
@@ -41,8 +40,7 @@ class Literal:
     steps: slice
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """A column, or something within one where it is nested."""
 
     name: str
@@ -50,8 +48,7 @@ class Field:
     steps: slice
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function of other nodes; its options are a struct's children, None where it has none."""
 
     function: str

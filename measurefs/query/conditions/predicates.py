@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Mapping
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec import compute as pc
 from measurefs.fs.errors import SchemaError
 from measurefs.query.conditions.pruning import UNKNOWN, Bounds
 
@@ -18,8 +19,7 @@ Arrays = Mapping[str, pa.Array]
 Test = Callable[[Arrays, int], Mask]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Predicate:
+class Predicate(msgspec.Struct, frozen=True, eq=False):
     """A condition on rows.
 
     Attributes
@@ -85,7 +85,7 @@ def _plain(columns: Arrays, name: str, kind: pa.DataType, count: int) -> pa.Arra
 
 def decoded(column: pa.Array) -> pa.Array:
     """Return a column that may be a dictionary as its values."""
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    return pc.take(column.dictionary, column.indices) if pa.types.is_dictionary(column.type) else column
 
 
 def of_column(

@@ -7,11 +7,11 @@ a condition that is null is not true, and neither is its contrary.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,8 +21,7 @@ Mask = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Statistics:
+class Statistics(msgspec.Struct, frozen=True, eq=False):
     """What the index knows of q chunks of a column.
 
     Attributes
@@ -96,8 +95,7 @@ _YES, _NO = np.array(True), np.array(False)
 _ANYTHING = Verdict(_YES, _YES)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(msgspec.Struct, frozen=True):
     """Always true, always false, or always null."""
 
     value: bool | None
@@ -118,10 +116,9 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
-class _OfColumn:
+class _OfColumn(msgspec.Struct, frozen=True):
     """A condition on one column."""
 
-    __slots__ = ()
     name: str
 
     def judge(self, given: Given) -> Verdict:
@@ -133,21 +130,16 @@ class _OfColumn:
         raise NotImplementedError
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Strict(_OfColumn):
+class Strict(_OfColumn, frozen=True):
     """Something about a column's values that is null where they are."""
-
-    name: str
 
     def _judge(self, statistics: Statistics) -> Verdict:
         return Verdict(statistics.filled, statistics.filled)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class IsNull(_OfColumn):
+class IsNull(_OfColumn, frozen=True):
     """Whether a value is null, or NaN if that is to count."""
 
-    name: str
     nan: bool = False
 
     def _judge(self, statistics: Statistics) -> Verdict:
@@ -155,11 +147,8 @@ class IsNull(_OfColumn):
         return Verdict(true | statistics.may_hold_nan if self.nan else true, statistics.filled)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class IsTrue(_OfColumn):
+class IsTrue(_OfColumn, frozen=True):
     """A bool column itself."""
-
-    name: str
 
     def _judge(self, statistics: Statistics) -> Verdict:
         filled = statistics.filled
@@ -192,11 +181,9 @@ _MUST_BE: Mapping[str, _Decide] = {
 """Whether every number between low and high does."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Compare(_OfColumn):
+class Compare(_OfColumn, frozen=True):
     """A number column compared with a number, which may be NaN."""
 
-    name: str
     operator: str
     value: Number
 
@@ -212,8 +199,7 @@ class Compare(_OfColumn):
         return Verdict(filled & may_be, filled & ~must_be | nan)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Among(_OfColumn):
+class Among(_OfColumn, frozen=True, eq=False):
     """Whether a value is one of several; never null itself.
 
     Attributes
@@ -224,7 +210,6 @@ class Among(_OfColumn):
         Whether null is looked for too.
     """
 
-    name: str
     values: npt.NDArray[Any] | None
     null: bool
 
@@ -244,8 +229,7 @@ class Among(_OfColumn):
         return Verdict(filled & may_be | found_nulls, filled & ~same | other_nulls)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Not:
+class Not(msgspec.Struct, frozen=True):
     """The contrary, null where that is null."""
 
     inner: Bounds
@@ -256,8 +240,7 @@ class Not:
         return Verdict(false, true)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class And:
+class And(msgspec.Struct, frozen=True):
     """All of several."""
 
     operands: Sequence[Bounds]
@@ -268,8 +251,7 @@ class And:
         return Verdict(functools.reduce(np.logical_and, true), functools.reduce(np.logical_or, false))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Or:
+class Or(msgspec.Struct, frozen=True):
     """Any of several."""
 
     operands: Sequence[Bounds]
