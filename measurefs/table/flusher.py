@@ -114,9 +114,10 @@ class Flusher:
         FencedError
             Another writer has taken the table over; what this one wrote since is not part of it.
         """
-        with self._group.turn(lambda: epoch is not None and epoch <= self.durable) as mine:
+        is_served = None if epoch is None else lambda: epoch <= self.durable
+        with self._group.turn(is_served) as mine:
             if mine:
-                with self._group.together(), self._introducer.pin() as snapshot:
+                with self._group.together(returning=epoch is not None), self._introducer.pin() as snapshot:
                     self._settle(snapshot)
 
     @contextlib.contextmanager

@@ -33,20 +33,24 @@ class Group:
         self._patience = 0.0
 
     @contextlib.contextmanager
-    def turn(self, is_served: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+    def turn(self, is_served: Callable[[], bool] | None = None) -> Iterator[bool]:
         """Wait until nobody else has a turn, and have it within the block.
 
-        It gives False, and there is no turn, if the caller was served by others meanwhile.
+        Who tells whether others have served it is one of those that wait for each other. If they have, it gives
+        False, and there is no turn.
         """
+        served = is_served or (lambda: False)
         with self._changed:
-            self._came += 1
-            self._waiting.append(is_served)
-            self._changed.notify_all()
+            if is_served is not None:
+                self._came += 1
+                self._waiting.append(is_served)
+                self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: is_served() or not self._busy)
+                self._changed.wait_for(lambda: served() or not self._busy)
             finally:
-                self._waiting.remove(is_served)
-            mine = not is_served()
+                if is_served is not None:
+                    self._waiting.remove(is_served)
+            mine = not served()
             self._busy |= mine
         if not mine:
             yield False
@@ -59,11 +63,18 @@ class Group:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
-        """Wait, within a turn, for those who are expected; within the block they are served."""
+    def together(self, *, returning: bool) -> Iterator[None]:
+        """Wait, within a turn, for those who are expected; within the block they are served.
+
+        Parameters
+        ----------
+        returning : bool
+            Whether the caller is one that will soon come back; others wait for nobody.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: 1 + self._unserved() >= self._expected, self._patience)
-            served, self._came = 1 + self._unserved(), 0
+            if returning:
+                self._changed.wait_for(lambda: 1 + self._unserved() >= self._expected, self._patience)
+            served, self._came = returning + self._unserved(), 0
         begun = self._monotonic()
         yield
         with self._changed:

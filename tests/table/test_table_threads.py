@@ -99,10 +99,28 @@ def test_durable_writers_that_come_back_share_the_next_commit():
 def test_who_writes_alone_waits_for_nobody():
     group = Group(iter(range(0, 10**6, 1000)).__next__)  # each flush seems to take very long
     begun = time.monotonic()
-    for _ in range(100):
-        with group.turn() as mine, group.together():
-            assert mine
+    for _ in range(50):
+        for returning, is_served in ((True, lambda: False), (False, None)):
+            with group.turn(is_served) as mine, group.together(returning=returning):
+                assert mine
     assert time.monotonic() - begun < 100 * 0.1 / 2
+
+
+def test_who_makes_all_durable_once_waits_for_nobody():
+    """Not even after flushes that others asked for while it waited."""
+    group = Group(iter(range(0, 10**6, 1000)).__next__)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(50):
+            with group.turn(), group.together(returning=False):
+                other = pool.submit(take_turn, group)
+            other.result(30)
+    assert time.monotonic() - begun < 50 * 0.1 / 2
+
+
+def take_turn(group):
+    with group.turn(), group.together(returning=False):
+        pass
 
 
 def test_who_is_served_by_others_has_no_turn():
@@ -129,7 +147,7 @@ def test_who_is_served_by_others_has_no_turn():
 
 def test_a_turn_that_fails_is_over():
     group = Group(lambda: 0.0)
-    with pytest.raises(ValueError, match="full"), group.turn(), group.together():
+    with pytest.raises(ValueError, match="full"), group.turn(), group.together(returning=True):
         raise ValueError("full")
     with group.turn() as mine:
         assert mine
