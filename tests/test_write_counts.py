@@ -94,7 +94,7 @@ def test_calls_of_python_per_durable_append(cpu: Measure) -> None:
 
 @pytest.mark.parametrize(
     ("series", "rows", "batch_rows", "calls", "size"),
-    [(100, 2_000, 10_000, 125, 10.0), (50_000, 4, 50_000, 75, 10.5)],
+    [(100, 2_000, 10_000, 130, 10.0), (50_000, 4, 50_000, 75, 10.5)],
     ids=["few-series", "many-series"],
 )
 def test_bulk_ingest(

@@ -31,7 +31,7 @@ _STRETCH = 32
 
 _NO_DECIMALS = 255
 _MAX_DECIMALS = 6
-_SAMPLE = 2048
+_SAMPLES, _SAMPLE = 2, 1024
 _FEW = 64
 _QUICK_LEVELS = 2
 _FEW_BYTES = 1 / 16
@@ -102,23 +102,34 @@ def choose(values: Numbers, level: int, slack: float = 1.0) -> NumberEncoding:
         The lowest level is taken, which is several times as quick, whose result is not more than so many times as
         large as that of the level asked for.
     """
-    sample = values[:_SAMPLE]
-    if len(sample) == 0:
+    samples = _stretches(values)
+    if not samples:
         return default_encoding(level)
-    bits = sample.view(np.int64)
-    repeated = (1 + int(np.count_nonzero(bits[1:] != bits[:-1]))) * _STRETCH <= len(bits)
-    if sample.dtype == np.int64:
-        integers = _smallest(bits, _integer_configs(bits), level, slack)
+    changes = sum(np.count_nonzero(each[1:] != each[:-1]) for each in _as_bits(samples))
+    repeated = int(changes + len(samples)) * _STRETCH <= sum(map(len, samples))
+    if values.dtype == np.int64:
+        integers = _smallest(samples, _integer_configs(samples), level, slack)
         return NumberEncoding(integers, ChunkConfig(level), repeated=repeated)
-    floats = _smallest(sample, _float_configs(), level, slack)
-    decimals = _count_decimals(sample)
+    floats = _smallest(samples, _float_configs(), level, slack)
+    decimals = _count_decimals(np.concatenate(samples).view(np.float64))
     if decimals is None:
         return NumberEncoding(default_encoding(level).integers, floats, repeated=repeated)
-    scaled = _scale(sample.view(np.float64), decimals, *_ends(sample.view(np.float64)))
-    assert scaled is not None
+    scaled = [np.rint(each * 10.0**decimals).astype(np.int64) for each in samples]
     return NumberEncoding(
         _smallest(scaled, _integer_configs(scaled), level, slack), floats, decimals, repeated
     )
+
+
+def _stretches(values: Numbers) -> list[Numbers]:
+    """Return some stretches of neighbours from all over a column: its first series may be unlike the others."""
+    if len(values) <= _SAMPLES * _SAMPLE:
+        return [values] if len(values) else []
+    starts = [len(values) * (2 * nth + 1) // (2 * _SAMPLES) - _SAMPLE // 2 for nth in range(_SAMPLES)]
+    return [values[start : start + _SAMPLE] for start in starts]
+
+
+def _as_bits(samples: Sequence[Numbers]) -> list[npt.NDArray[np.int64]]:
+    return [each.view(np.int64) for each in samples]
 
 
 class Encoded(NamedTuple):
@@ -202,9 +213,7 @@ def decode_runs(runs: Sequence[bytes], out: Numbers, bounds: Sequence[tuple[int,
             if data[:1] in _STRETCHES:
                 _decode_stretches(data, out[start:stop], path)
                 continue
-            _, width, decimals = _HEADER.unpack_from(data)
-            if out.dtype != np.float64 and (width == _FLOAT_WIDTH or decimals != _NO_DECIMALS):
-                raise CorruptionError(path, "a chunk holds floats instead of integers")
+            width, decimals = _stored_as(data, out.dtype, path)
             if _WIDTHS[width] == out.dtype and decimals == _NO_DECIMALS:
                 _decompress(data, out[start:stop], path)
                 continue
@@ -278,12 +287,20 @@ def _beginning(
         every: Numbers = buffer[:size].view(kind)
         _decode_stretches(data, every, path)
         return every, 1.0
-    _, width, decimals = _HEADER.unpack_from(data)
-    if kind != np.float64 and (width == _FLOAT_WIDTH or decimals != _NO_DECIMALS):
-        raise CorruptionError(path, "a chunk holds floats instead of integers")
+    width, decimals = _stored_as(data, kind, path)
     values = buffer.view(_WIDTHS[width])[: min(-(-count // _BATCH) * _BATCH, size)]
     _decompress(data, values, path)
     return values, 1.0 if decimals == _NO_DECIMALS else 10.0**decimals
+
+
+def _stored_as(data: bytes, kind: np.dtype[Any], path: str) -> tuple[int, int]:
+    """Return the stored width, and the number of decimals."""
+    _, width, decimals = _HEADER.unpack_from(data)
+    if kind != np.float64 and (width == _FLOAT_WIDTH or decimals != _NO_DECIMALS):
+        raise CorruptionError(path, "a chunk holds floats instead of integers")
+    if width == _FLOAT_WIDTH and decimals != _NO_DECIMALS:
+        raise CorruptionError(path, "a chunk holds floats that claim to be decimals")
+    return width, decimals
 
 
 def _decode_stretches(data: bytes, target: Numbers, path: str) -> None:
@@ -314,7 +331,13 @@ def _decompress(data: bytes, target: npt.NDArray[Any], path: str) -> None:
 
 def _pack(values: npt.NDArray[Any], config: ChunkConfig, decimals: int) -> bytes:
     header = _HEADER.pack(_PCO, _WIDTHS.index(values.dtype), decimals)
-    return b"".join((header, standalone.simple_compress(values, config)))
+    try:
+        body = standalone.simple_compress(values, config)
+    except (
+        RuntimeError
+    ):  # the mode was chosen for larger values: of 65536 nothing that has 16 bits is a multiple
+        body = standalone.simple_compress(values, ChunkConfig(config.compression_level))
+    return b"".join((header, body))
 
 
 def _narrowest(low: int, high: int) -> np.dtype[Any]:
@@ -355,9 +378,9 @@ def _config(level: int, mode: ModeSpec, delta: DeltaSpec) -> ChunkConfig:
 _UNORDERED = NumberEncoding(*(_config(0, ModeSpec.classic(), DeltaSpec.no_op()) for _ in range(2)))
 
 
-def _integer_configs(sample: npt.NDArray[Any]) -> Iterator[tuple[ModeSpec, DeltaSpec]]:
+def _integer_configs(samples: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[ModeSpec, DeltaSpec]]:
     modes = [ModeSpec.classic()]
-    step = math.gcd(*np.unique(np.diff(sample.astype(np.int64))).tolist())
+    step = math.gcd(*np.unique(np.concatenate([np.diff(each.astype(np.int64)) for each in samples])).tolist())
     if step > 1:
         modes.append(ModeSpec.try_int_mult(step))
     for mode in modes:
@@ -372,18 +395,18 @@ def _float_configs() -> Iterator[tuple[ModeSpec, DeltaSpec]]:
 
 
 def _smallest(
-    sample: npt.NDArray[Any], specs: Iterator[tuple[ModeSpec, DeltaSpec]], level: int, slack: float
+    samples: Sequence[npt.NDArray[Any]], specs: Iterator[tuple[ModeSpec, DeltaSpec]], level: int, slack: float
 ) -> ChunkConfig:
-    """Return what makes least of a sample, or something quicker that makes little more of it."""
+    """Return what makes least of samples, or something quicker that makes little more of them."""
 
     def size(config: ChunkConfig) -> int:
-        return len(standalone.simple_compress(sample, config))
+        return sum(len(standalone.simple_compress(each, config)) for each in samples)
 
     tried = list(specs)
     sizes = [size(_config(level, *spec)) for spec in tried]
     least = min(sizes)
     if slack > 1.0:
-        enough = slack * least + len(sample) * _FEW_BYTES
+        enough = slack * least + sum(map(len, samples)) * _FEW_BYTES
         for lower in range(min(level, _QUICK_LEVELS)):
             for spec in tried:
                 if size(_config(lower, *spec)) <= enough:

@@ -73,9 +73,12 @@ def _cast(column: pa.Array, kind: ColumnType) -> pa.Array:
 
 def _cast_dictionary(name: str, column: pa.Array, kind: ColumnType) -> pa.Array:
     values = column.dictionary
-    if kind not in {ColumnType.STRING, ColumnType.BINARY} or not _castable(values.type, kind):
-        return cast_column(name, column.dictionary_decode(), kind)
-    return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), values.cast(kind.arrow))
+    is_text = kind in {ColumnType.STRING, ColumnType.BINARY} and _castable(values.type, kind)
+    if is_text and len(values) <= len(column):
+        values = values.cast(kind.arrow)
+        if len(values.unique()) == len(values):
+            return pa.DictionaryArray.from_arrays(column.indices.cast(pa.int32()), values)
+    return cast_column(name, column.dictionary_decode(), kind)
 
 
 def _castable(given: pa.DataType, kind: ColumnType) -> bool:

@@ -77,7 +77,7 @@ def _registered(path: tuple[str, ...]) -> dict[str, str]:
     """Return the backends by scheme. They are kept: to look through all that is installed takes milliseconds."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - as much as all else that a `FileSystem` needs
 
-    return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=GROUP)}
+    return {entry.name: entry.value.partition("[")[0].strip() for entry in entry_points(group=GROUP)}
 
 
 def _load(place: str, url: str) -> type[FileSystem]:

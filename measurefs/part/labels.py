@@ -18,7 +18,7 @@ from measurefs.codec.memory import copied, take
 from measurefs.part.rows import gather, stable_order
 from measurefs.part.series import Codes, Hash, encode_series, xxh3
 
-_RECENT_BATCHES, _RECENT_BYTES = 32, 64 << 20
+_RECENT_BATCHES, _RECENT_BYTES, _LABELS_BYTES = 32, 64 << 20, 16 << 20
 _SAMPLE, _REPEATS = 1024, 4
 """Strings of which each stands four times among the first are coded: codes are ordered and joined faster."""
 
@@ -52,15 +52,15 @@ class Labels:
         self.series, codes = encode_series(entities, hasher)
         self.order = stable_order(codes)
         self.codes: Codes = codes if self.order is None else codes[self.order]
-        self._tags: dict[str, tuple[pa.Array, pa.Array]] = {}
+        self._tags: dict[str, tuple[pa.Array, pa.Array, int]] = {}
+        self._tag_bytes = 0  # roughly, where several threads write at the same moment
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        tags = itertools.chain.from_iterable(self._tags.values())
         order = 0 if self.order is None else self.order.nbytes
         own = self.entities.nbytes + self.codes.nbytes + self.series.nbytes + order
-        return int(own + sum(tag.nbytes for tag in tags))
+        return int(own + self._tag_bytes)
 
     def arranged(self, column: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return an array's values in order, in memory of their own: a caller may change what was given."""
@@ -69,16 +69,24 @@ class Labels:
     def field(self, column: pa.Array) -> pa.Array:
         """Return a column's values in order, in memory of their own, strings that repeat as a dictionary."""
         column = coded(column, _SAMPLE, _REPEATS)
-        return copied(column) if self.order is None else gather(column, self.order)
+        if self.order is None:
+            return copied(column)
+        found = gather(column, self.order)
+        if pa.types.is_dictionary(found.type):
+            found = pa.DictionaryArray.from_arrays(found.indices, copied(found.dictionary), safe=False)
+        return found
 
     def tag(self, name: str, column: pa.Array) -> pa.Array:
         """Return what `field` does: the very same array if a tag has the same values as in the batch before."""
-        given, known = self._tags.get(name, (None, None))
+        given, known, held = self._tags.get(name, (None, None, 0))
         if given is not None and given.equals(column):
             return known
         found = self.field(column)
         if pa.types.is_dictionary(found.type) or pa.types.is_integer(found.type):
-            self._tags[name] = copied(column), found
+            size = column.nbytes + found.nbytes
+            if self._tag_bytes - held + size <= _LABELS_BYTES:
+                self._tags[name] = copied(column), found, size
+                self._tag_bytes += size - held
         return found
 
 

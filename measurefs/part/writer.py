@@ -38,14 +38,14 @@ from measurefs.part.sections import Sections
 from measurefs.part.series import SeriesTable
 from measurefs.part.summarise import is_worthwhile, summarise, summarise_codes
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
-from measurefs.part.tasks import Mapper, made_ahead
+from measurefs.part.tasks import Mapper
 
 A = TypeVar("A")
 
 _MANY_ROWS, _LASTS_ROWS = 1 << 16, 1 << 21
 _SHORT_PAGES = 2048
 _REPEATS = 2
-_MOST_DICTIONARY_BYTES = 8 << 20
+_MOST_DICTIONARY_BYTES, _KEPT_DICTIONARY_BYTES = 8 << 20, 64 << 10
 _BLOCKS_PER_TASK = 16
 _ROWS_FOR_THREADS = 1 << 15
 
@@ -66,16 +66,15 @@ class PartOptions:
         Pages of the index whose blocks have at least so many rows on average have a summary of each block. It takes
         2 % of the bytes at 1,000 rows a block, 7 % at 256.
     slack : float
-        Parts that are likely to be merged soon, the flushed ones and all that are compact, are encoded in the quickest
-        way that takes at most so many times the bytes of the smallest; compaction makes all small. 1.0 for the
-        smallest at once.
+        A part that is flushed is encoded in the quickest way that takes at most so many times the bytes of the
+        smallest, as a sample tells: merging makes it small, and so does compacting. 1.0 for the smallest at once.
     """
 
     block_rows: int = 8192
     compact_bytes: int = 8 << 20
     level: int = 4
     summary_rows: int = 256
-    slack: float = 1.25
+    slack: float = 1.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.block_rows <= MAX_BLOCK_ROWS:
@@ -98,7 +97,7 @@ class Encodings:
     def __init__(self, level: int, slack: float = 1.0) -> None:
         self._level = level
         self._slack = slack
-        self._chosen: dict[str, tuple[NumberEncoding, int]] = {}
+        self._chosen: dict[tuple[str, pa.DataType], tuple[NumberEncoding, int]] = {}
         self._entities: tuple[SeriesTable | None, bytes] = None, b""
         self._directories: dict[str, tuple[pa.Array, bytes]] = {}
 
@@ -109,12 +108,13 @@ class Encodings:
 
     def of(self, name: str, column: pa.Array) -> NumberEncoding:
         """Return the encoding for a column; what was chosen from many rows is reconsidered only after many more."""
-        chosen, lasts = self._chosen.get(name, (None, 0))
+        key = name, column.type
+        chosen, lasts = self._chosen.get(key, (None, 0))
         many = len(column) >= _MANY_ROWS
         if chosen is None or (many and lasts <= 0):
-            sample = codec.numbers_of(column[:MAX_BLOCK_ROWS])
-            chosen, lasts = choose(sample, self._level, self._slack), _LASTS_ROWS if many else 0
-        self._chosen[name] = chosen, lasts - len(column)
+            values = codec.numbers_of(column)
+            chosen, lasts = choose(values, self._level, self._slack), _LASTS_ROWS if many else 0
+        self._chosen[key] = chosen, lasts - len(column)
         return chosen
 
     def entities(self, series: SeriesTable) -> bytes:
@@ -130,7 +130,8 @@ class Encodings:
         last, encoded = self._directories.get(name, (None, b""))
         if last is None or not last.equals(dictionary):
             encoded = codec.encode_dictionary(dictionary, self.of(f"{name} dictionary", dictionary))
-            self._directories[name] = (dictionary, encoded)
+            if dictionary.nbytes <= _KEPT_DICTIONARY_BYTES:
+                self._directories[name] = (dictionary, encoded)
         return encoded
 
 
@@ -432,6 +433,6 @@ def write_part(
 ) -> PartMetadata:
     """Write sorted rows, some at a time, as one part; see `PartWriter`."""
     writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, run)
-    for rows in made_ahead(slices, run):
+    for rows in slices:
         writer.append(rows)
     return writer.finish()

@@ -15,6 +15,7 @@ from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.rows import merge_rows
+from measurefs.part.tasks import made_ahead
 from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.grouping import Group
@@ -185,7 +186,7 @@ class Flusher:
             self._fs,
             self._root,
             number,
-            kept or slices,
+            kept or made_ahead(slices, self._runtime.run),
             schema.entity,
             schema.columns,
             self._options.part,

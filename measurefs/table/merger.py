@@ -41,9 +41,8 @@ _INPUT_SHARE, _OUTPUT_SHARE, _AHEAD_SHARE = 4, 4, 4
 
 
 class _Manner(NamedTuple):
-    """How parts are merged: encoded how and on which threads, who is told, and how long it pauses after each slice."""
+    """How parts are merged: encoded on which threads, who is told, and how long it pauses after each slice."""
 
-    encodings: Encodings
     run: Mapper[Any, Any] = map
     progress: Progress | None = None
     pauses: float = 0.0
@@ -96,7 +95,6 @@ class Merger:
         self._outputs = outputs
         self._recent = recent
         self._encodings = Encodings(options.part.level)
-        self._quick = Encodings(options.part.level, options.part.slack)
         self._merging = threading.Lock()
         self._cancelled = threading.Event()
         self._left_alone: dict[int, Exception] = {}
@@ -154,7 +152,7 @@ class Merger:
             self._commit_if_due(patience)  # at first, or merges that fail would hold back those before them
             inputs = self._chosen(parts)
             if inputs:
-                self._merge(inputs, _Manner(self._suited(inputs), pauses=pauses))
+                self._merge(inputs, _Manner(pauses=pauses))
                 if self._uncommitted_since is None:
                     self._uncommitted_since = self._runtime.monotonic()
             self._commit_if_due(patience)
@@ -183,18 +181,13 @@ class Merger:
             run = []
         return []
 
-    def _suited(self, inputs: Sequence[FilePart]) -> Encodings:
-        """Return quick encodings for what is likely to be merged again soon."""
-        size = sum(part.metadata.compressed_bytes for part in inputs)
-        return self._quick if size <= self._options.part.compact_bytes else self._encodings
-
     def compact(self, progress: Progress | None = None) -> None:
         """Merge all parts in files into one, as small as it gets; raises as `merge`."""
         most = self._options.merge.most_inputs
         with self._alone() as parts:
             while len(parts) > 1 or any(part.metadata.quick for part in parts):
                 inputs = parts if len(parts) <= most else _smallest(parts, most)
-                part = self._merge(inputs, _Manner(self._encodings, self._runtime.run, progress))
+                part = self._merge(inputs, _Manner(self._runtime.run, progress))
                 self._flusher.publish()
                 place = parts.index(inputs[0])
                 parts[place : place + len(inputs)] = [] if part is None else [part]
@@ -216,7 +209,7 @@ class Merger:
             for part in parts:
                 self._check_not_cancelled()
                 if part.overlaps(scan.start, scan.end) and len(fetch(self._fs, part.blocks(scan)).rows):
-                    rest = self._write(written, [part], _Manner(self._encodings), scan)
+                    rest = self._write(written, [part], _Manner(), scan)
                     if rest is not None and rest.rows == part.rows:
                         self._outputs.remove(rest.id)
                         continue
@@ -264,7 +257,7 @@ class Merger:
             inputs[0].metadata.entity,
             columns,
             self._options.part,
-            manner.encodings,
+            self._encodings,
             manner.run,
             spill_bytes=_SPILL_BYTES,
         )
@@ -274,7 +267,7 @@ class Merger:
         made: list[Rows] = []
         try:
             rows = 0
-            batches = self._batches(writer, manner.encodings.quick, held, inputs, types, without)
+            batches = self._batches(writer, held, inputs, types, without)
             for batch in self._paced(batches, manner.pauses):
                 if isinstance(batch, EncodedBlocks):
                     writer.append_encoded(batch)
@@ -316,7 +309,6 @@ class Merger:
     def _batches(
         self,
         writer: PartWriter,
-        quick: bool,
         held: Mapping[int, Sequence[Rows]],
         inputs: Sequence[FilePart],
         types: Mapping[str, Any],
@@ -333,7 +325,7 @@ class Merger:
             options.merge.memory // _INPUT_SHARE,
             without,
             copied=lambda part: (
-                part.metadata.quick <= quick and writer.takes_over(part.columns, part.dictionaries)
+                not part.metadata.quick and writer.takes_over(part.columns, part.dictionaries)
             ),
             least_rows=options.part.block_rows // 2,
             held=held,

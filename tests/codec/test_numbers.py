@@ -117,6 +117,29 @@ def test_a_constant_run_costs_a_few_bytes_however_long():
         assert len(round_trip(column, numbers.default_encoding(4)).data) <= 10
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    step=st.integers(1, 2**33) | st.integers(0, 40).map(lambda bits: 2**bits),
+    counts=st.lists(st.integers(0, 1000), min_size=2, max_size=50),
+    others=st.lists(st.integers(-1000, 1000), min_size=1, max_size=20),
+    floats=st.booleans(),
+)
+def test_multiples_of_something_and_then_other_numbers_come_back(step, counts, others, floats):
+    kind = pa.float64() if floats else pa.int64()
+    encoding = numbers.choose(columns.numbers_of(pa.array([step * n for n in counts], kind)), 4)
+    round_trip(pa.array([step * n for n in others], kind), encoding)
+    round_trip(pa.array(others, kind), encoding)
+
+
+def test_floats_that_claim_to_be_decimals_are_corruption():
+    column = pa.array(np.random.default_rng(1).normal(size=100))
+    data = bytearray(columns.encode(column, numbers.default_encoding(4)).data)
+    assert data[2:4] == bytes((3, 255))
+    data[3] = 2
+    with pytest.raises(CorruptionError, match="some/file"):
+        columns.decode(bytes(data), 100, ColumnType.FLOAT64, None, "some/file")
+
+
 STRETCHES = st.lists(st.tuples(INTEGERS, st.integers(1, 400)), min_size=1, max_size=12)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from measurefs.part.labels import LabelEncoder
+from measurefs.part.labels import LabelEncoder, Labels
 from measurefs.part.series import SeriesTable, merge_series, xxh3
 from tests.part.test_part_series import SHAPES, TEXT, assert_in_order, batch, entities_of
 
@@ -118,3 +120,49 @@ def test_what_is_found_is_nobody_elses_memory(names: tuple[str, ...]) -> None:
     times[:] = numbers[:] = 99
     assert [found[0].tolist(), found[1].to_pylist(), found[2].to_pylist()] == expected
     assert labels.tag("n", pa.array(numbers)).to_pylist() == [99, 99, 99]
+
+
+@pytest.mark.parametrize("names", [("a", "a", "a"), ("b", "a", "b")], ids=["in order", "to be ordered"])
+@pytest.mark.parametrize(
+    "of", [Labels.field, lambda labels, column: labels.tag("zone", column)], ids=["field", "tag"]
+)
+@pytest.mark.parametrize("null", [False, True])
+def test_a_callers_dictionary_is_copied_as_well(
+    names: tuple[str, ...], of: Callable[[Labels, pa.Array], pa.Array], null: bool
+) -> None:
+    letters = bytearray(b"xyz")
+    texts = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.py_buffer(np.arange(4, dtype=np.int32)), pa.py_buffer(letters)]
+    )
+    indices = pa.array([0, None if null else 2, 1], pa.int32())
+    found = of(LabelEncoder().encode(hosts(*names)), pa.DictionaryArray.from_arrays(indices, texts))
+    expected = found.to_pylist()
+    letters[:] = b"???"
+    assert found.to_pylist() == expected
+
+
+def test_threads_share_what_is_remembered() -> None:
+    """Each finds what is right for it, whatever the others put there meanwhile."""
+    encoder, names = LabelEncoder(), [[f"h{number}-{turn}" for number in range(20)] for turn in range(3)]
+
+    def write(seed: int) -> None:
+        chance = np.random.default_rng(seed)
+        for _ in range(60):
+            labels = encoder.encode(hosts(*names[chance.integers(len(names))]))
+            rows = labels.arranged(np.arange(20)).tolist()
+            for tag in range(40):
+                given_tag = chance.integers(0, 2, 20)
+                assert labels.tag(f"t{tag}", pa.array(given_tag)).to_pylist() == given_tag[rows].tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+
+
+def test_many_tags_do_not_take_memory_for_ever() -> None:
+    encoder, rows = LabelEncoder(), 20_000
+    labels = encoder.encode(hosts(*(f"h{number}" for number in range(rows))))
+    before = pa.total_allocated_bytes() + pa.jemalloc_memory_pool().bytes_allocated()
+    for tag in range(300):
+        labels.tag(f"t{tag}", pa.array(np.arange(rows) % (tag + 2)))
+    after = pa.total_allocated_bytes() + pa.jemalloc_memory_pool().bytes_allocated()
+    assert after - before < 24 << 20

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from measurefs.backends.memory import MemoryFileSystem
+from measurefs.codec import columns as codec
 from measurefs.codec.types import ColumnType
 from measurefs.fs import FileSystem
 from measurefs.part.fetch import fetch, together
@@ -239,3 +240,21 @@ def test_a_long_run_of_rows_is_read_by_its_edges():
     for start, end in [(0, 1), (999, 1001), (5, 5), (4321, 8765), (9999, 10_000)]:
         window = {"start": int(times[start]), "end": int(times[min(end, 9999)])}
         assert read(fs, part, **window).columns["n"].to_pylist() == list(range(start, min(end, 9999)))
+
+
+def test_encodings_are_chosen_by_what_is_all_over_a_column() -> None:
+    """The series that comes first may be unlike all others."""
+    walk = np.cumsum(np.random.default_rng(1).integers(-10, 11, 92_000)) / 100
+    column = pa.array(np.concatenate([np.zeros(8_000), walk]))
+    encoding = Encodings(4).of("v", column)
+    data = codec.encode(column[50_000:58_000], encoding).data
+    assert len(data) < 8_000
+
+
+def test_what_is_remembered_of_dictionaries_is_little() -> None:
+    encodings, before = Encodings(4), pa.total_allocated_bytes()
+    for number in range(10):
+        texts = pa.array([f"{number}-{each}".ljust(100, "x") for each in range(10_000)])
+        encodings.dictionary(f"tag {number}", texts)
+    del texts
+    assert pa.total_allocated_bytes() - before < 1 << 20
