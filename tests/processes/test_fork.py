@@ -191,7 +191,7 @@ def locks_of(table: TsTable) -> list[Any]:
         table._background._quick._lock,
         table._background._slow._lock,
         table._merger._merging,
-        table._flusher._flushing,
+        table._flusher._group._changed,
         table._memory._changed,
         introducer._changing,
         introducer._swapping,

@@ -24,7 +24,7 @@ SERIES, EACH, STEP = 100, 512, 10
 START, END = 1280, 2560
 FIELDS = ["f0", "f1", "f2"]
 WHOLE = ["time", "host", *FIELDS]
-OPTIONS = TableOptions(threads=1, part=PartOptions(block_rows=256, compact_bytes=0))
+OPTIONS = TableOptions(threads=1, part=PartOptions(block_rows=256, compact_bytes=0, slack=1.0))
 
 Ask = Callable[[Measure], QueryResult]
 
