@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,7 @@ class Run:
 
     def attempt(self, what: str, function: Callable[..., Any], *arguments: Any) -> Outcome | None:
         """Call a function in a process of its own; if that fails, note so and return None."""
+        os.sync()  # or what the one before wrote would be written during this one's time
         try:
             return elsewhere(function, *arguments)
         except FailedError as failure:
