@@ -114,7 +114,12 @@ def plain(column: pa.Array) -> pa.Array | npt.NDArray[Any]:
         return column
     if pa.types.is_dictionary(column.type):
         return values_of(column.indices).astype(np.int64)
-    return values_of(column) if column.type in _PLAIN else column
+    return values_of(column) if is_plain(column) else column
+
+
+def is_plain(column: pa.Array) -> bool:
+    """Whether a column is what NumPy is better at than Arrow: 64-bit numbers without nulls."""
+    return column.type in _PLAIN and column.null_count == 0
 
 
 def coded(column: pa.Array, sample: int, repeats: int) -> pa.Array:

@@ -102,10 +102,11 @@ def choose(values: Numbers, level: int, slack: float = 1.0) -> NumberEncoding:
         The lowest level is taken, which is several times as quick, whose result is not more than so many times as
         large as that of the level asked for.
     """
-    samples = _stretches(values)
+    samples = _samples(values)
     if not samples:
         return default_encoding(level)
-    changes = sum(np.count_nonzero(each[1:] != each[:-1]) for each in _as_bits(samples))
+    bits = [each.view(np.int64) for each in samples]
+    changes = sum(np.count_nonzero(each[1:] != each[:-1]) for each in bits)
     repeated = int(changes + len(samples)) * _STRETCH <= sum(map(len, samples))
     if values.dtype == np.int64:
         integers = _smallest(samples, _integer_configs(samples), level, slack)
@@ -120,16 +121,12 @@ def choose(values: Numbers, level: int, slack: float = 1.0) -> NumberEncoding:
     )
 
 
-def _stretches(values: Numbers) -> list[Numbers]:
+def _samples(values: Numbers) -> list[Numbers]:
     """Return some stretches of neighbours from all over a column: its first series may be unlike the others."""
     if len(values) <= _SAMPLES * _SAMPLE:
         return [values] if len(values) else []
     starts = [len(values) * (2 * nth + 1) // (2 * _SAMPLES) - _SAMPLE // 2 for nth in range(_SAMPLES)]
     return [values[start : start + _SAMPLE] for start in starts]
-
-
-def _as_bits(samples: Sequence[Numbers]) -> list[npt.NDArray[np.int64]]:
-    return [each.view(np.int64) for each in samples]
 
 
 class Encoded(NamedTuple):
@@ -333,9 +330,8 @@ def _pack(values: npt.NDArray[Any], config: ChunkConfig, decimals: int) -> bytes
     header = _HEADER.pack(_PCO, _WIDTHS.index(values.dtype), decimals)
     try:
         body = standalone.simple_compress(values, config)
-    except (
-        RuntimeError
-    ):  # the mode was chosen for larger values: of 65536 nothing that has 16 bits is a multiple
+    except RuntimeError:
+        # The mode was chosen for larger values: of 65536 nothing that has 16 bits is a multiple.
         body = standalone.simple_compress(values, ChunkConfig(config.compression_level))
     return b"".join((header, body))
 

@@ -13,7 +13,7 @@ from measurefs.fs.errors import LockError, SchemaError
 from measurefs.part.series import Hash
 from measurefs.query import MAX_TIME, MIN_TIME, Condition, Where, to_nanoseconds
 from measurefs.table import TsTable
-from measurefs.table.snapshot import Snapshot
+from measurefs.table.merger import are_loose
 
 Progress = Callable[[int, int], None]
 """Told how many of how many rows are done."""
@@ -25,7 +25,7 @@ def compact(tables: Tables, progress: Progress | None = None) -> None:
     snapshots = [table.pin() for table in tables.reading(places)]
     try:
         rows = [sum(part.rows for part in snapshot.parts) for snapshot in snapshots]
-        needing = [_is_loose(snapshot) for snapshot in snapshots]
+        needing = [bool(each.memory_parts) or are_loose(each.file_parts) for each in snapshots]
     finally:
         for snapshot in snapshots:
             snapshot.release()
@@ -37,12 +37,6 @@ def compact(tables: Tables, progress: Progress | None = None) -> None:
         done += count
         if progress is not None:
             progress(done, total)
-
-
-def _is_loose(snapshot: Snapshot) -> bool:
-    """Whether compaction would change what a snapshot's parts are."""
-    parts = snapshot.file_parts
-    return len(parts) > 1 or bool(snapshot.memory_parts) or any(part.metadata.quick for part in parts)
 
 
 def _within(progress: Progress | None, before: int, count: int, total: int) -> Progress | None:

@@ -75,7 +75,7 @@ class FilePart(Part):
         self.min_time = metadata.min_time
         self.max_time = metadata.max_time
         self.path = join(root, metadata.name)
-        table = chunk_columns(tuple([stored.column for stored in metadata.columns]))
+        table = chunk_columns(tuple(self.columns))
         self._position, self.kinds, self.section_of, self._section_numbers = table
         self._meta: Meta | None = None
         self._cache = Cache(_OWN_CACHE_BYTES) if cache is None else cache
@@ -213,14 +213,13 @@ class FilePart(Part):
         decoding = len(lacking) * len(primary)
         if found is not None:
             excerpt = found
-        elif is_cut(page, every, within):
-            if TIME in lacking:
+        else:
+            cut = is_cut(page, every, within)
+            if cut and TIME in lacking:
                 before = known[TIME] if keep else None
                 whole[TIME] = self._times(extent, before, chunks[TIME], primary, keep=keep)
                 lacking.remove(TIME)
-            excerpt = Excerpt.of(page, every, within, whole[TIME])
-        else:
-            excerpt = Excerpt.of(page, every, within, None)
+            excerpt = Excerpt.of(page, every, within, whole[TIME] if cut else None)
         made: dict[int, pa.Array] = {}
         mine = primary.searchsorted(excerpt.primary)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from measurefs.codec import memory
-from measurefs.codec.columns import values_of
+from measurefs.codec.columns import is_plain, values_of
 from measurefs.codec.widening import widened
 from measurefs.part.series import Codes, SeriesTable, merge_series
 
@@ -18,7 +18,6 @@ Times = npt.NDArray[np.int64]
 _RADIX = 1 << 16
 _SHORT_RUN = 64
 _SLICE_ROWS = 1 << 17
-_PLAIN = (pa.int64(), pa.float64())
 
 
 class Rows(msgspec.Struct, frozen=True, eq=False):
@@ -78,7 +77,7 @@ def same(value: int, count: int) -> npt.NDArray[np.int64]:
 
 def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
     """Take values by position; NumPy is several times as fast as Arrow where there are no nulls."""
-    if _is_plain(column):
+    if is_plain(column):
         return memory.array_of(memory.take(values_of(column), positions))
     if pa.types.is_dictionary(column.type) and column.null_count == 0:
         codes = memory.take(values_of(column.indices), positions)
@@ -90,7 +89,7 @@ def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
     """Join arrays of one column end to end; stays a dictionary if all of them are."""
     if len(columns) == 1:
         return columns[0]
-    if all(_is_plain(column) for column in columns):
+    if all(is_plain(column) for column in columns):
         return memory.array_of(memory.join([values_of(column) for column in columns]))
     dictionaries = [pa.types.is_dictionary(column.type) for column in columns]
     if any(dictionaries) and not all(dictionaries):
@@ -109,14 +108,9 @@ def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def _is_plain(column: pa.Array) -> bool:
-    """Whether a column is what NumPy is better at than Arrow: 64-bit numbers without nulls."""
-    return column.type in _PLAIN and column.null_count == 0
-
-
 def _bytes_of(column: pa.Array) -> int:
     """Return how many bytes of memory a column takes; Arrow takes long to say so."""
-    return 8 * len(column) if _is_plain(column) else int(column.nbytes)
+    return 8 * len(column) if is_plain(column) else int(column.nbytes)
 
 
 def concat_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Rows:
@@ -146,11 +140,14 @@ def concat_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ro
 
 def concat_in_order(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Rows:
     """Join batches as `concat_rows` does and order them as `sort_rows` does, one column after another."""
+    if len(batches) == 1:
+        return sort_rows(concat_rows(batches, types))
     keys = concat_rows(batches, {})
     order = sorted_positions(keys.codes, keys.times, keys.versions)
+    joined = ((name, _joined(batches, name, kind)) for name, kind in types.items())
     if order is None:
-        return concat_rows(batches, types)
-    columns = {name: gather(_joined(batches, name, kind), order) for name, kind in types.items()}
+        return msgspec.structs.replace(keys, columns=dict(joined))
+    columns = {name: gather(column, order) for name, column in joined}
     return msgspec.structs.replace(keys.take(order), columns=columns)
 
 

@@ -29,7 +29,7 @@ def is_worthwhile(rows: int, blocks: int, least: int) -> bool:
     return rows >= least * blocks or blocks <= _FEW_BLOCKS
 
 
-def summarise(column: pa.Array | Array, starts: Ints) -> ColumnSummary:
+def summarise(column: pa.Array | Array, starts: Ints, coded: pa.DataType | None = None) -> ColumnSummary:
     """Summarise the blocks of a column.
 
     Parameters
@@ -38,8 +38,12 @@ def summarise(column: pa.Array | Array, starts: Ints) -> ColumnSummary:
         What `codec.columns.encode` takes.
     starts : int64 array, shape (b + 1,)
         Where in it each block begins, and at the end its length; no block is empty.
+    coded : pyarrow.DataType, optional
+        Of the values of which an array holds the codes.
     """
     if isinstance(column, np.ndarray):
+        if coded is not None:
+            return summarise_codes(column, pa.nulls(len(starts) - 1, coded), starts)
         return _summarise_numbers(column, None, starts)
     kind = column.type
     if kind in _NUMBERS:

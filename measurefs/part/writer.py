@@ -36,7 +36,7 @@ from measurefs.part.rows import Rows
 from measurefs.part.runs import distinct
 from measurefs.part.sections import Sections
 from measurefs.part.series import SeriesTable
-from measurefs.part.summarise import is_worthwhile, summarise, summarise_codes
+from measurefs.part.summarise import is_worthwhile, summarise
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
 from measurefs.part.tasks import Mapper
 
@@ -261,22 +261,19 @@ class PartWriter:
     def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> Iterable[_Encoded]:
         """Encode a column, and summarise its blocks if that is asked for, some primary blocks a task."""
         encoding = self._encodings.of(name, values)
-        plain, codes = codec.plain(values), pa.types.is_dictionary(values.type)
+        plain = codec.plain(values)
+        coded = values.type.value_type if pa.types.is_dictionary(values.type) else None
         bounds = layout.starts[layout.firsts].tolist()
 
         def encode(first: int) -> _Encoded:
             window = bounds[first : first + _BLOCKS_PER_TASK + 1]
             pieces = [plain[start:stop] for start, stop in itertools.pairwise(window)]
-            chunks = [codec.encode(piece, encoding, codes=codes) for piece in pieces]
+            chunks = [codec.encode(piece, encoding, codes=coded is not None) for piece in pieces]
             if not summarised:
                 return _Encoded(chunks)
             ends = layout.firsts[[first, first + len(chunks)]]
             starts = layout.starts[ends[0] : ends[1] + 1] - window[0]
-            whole = plain[window[0] : window[-1]]
-            if codes and isinstance(whole, np.ndarray):
-                none = pa.nulls(len(starts) - 1, values.type.value_type)
-                return _Encoded(chunks, summarise_codes(whole, none, starts))
-            return _Encoded(chunks, summarise(whole, starts))
+            return _Encoded(chunks, summarise(plain[window[0] : window[-1]], starts, coded))
 
         run = self._run if bounds[-1] >= _ROWS_FOR_THREADS else map  # handing over takes longer than encoding
         return run(encode, range(0, len(bounds) - 1, _BLOCKS_PER_TASK))

@@ -185,7 +185,7 @@ class Merger:
         """Merge all parts in files into one, as small as it gets; raises as `merge`."""
         most = self._options.merge.most_inputs
         with self._alone() as parts:
-            while len(parts) > 1 or any(part.metadata.quick for part in parts):
+            while are_loose(parts):
                 inputs = parts if len(parts) <= most else _smallest(parts, most)
                 part = self._merge(inputs, _Manner(self._runtime.run, progress))
                 self._flusher.publish()
@@ -349,6 +349,11 @@ class Merger:
         self._cancelled.set()
         with self._merging:
             return
+
+
+def are_loose(parts: Sequence[FilePart]) -> bool:
+    """Whether compaction would change a table's parts in files: there are several, or one written in a hurry."""
+    return len(parts) > 1 or any(part.metadata.quick for part in parts)
 
 
 def _smallest(parts: Sequence[FilePart], count: int) -> Sequence[FilePart]:
