@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from measurefs.codec.types import ColumnType
-from measurefs.fs.errors import ExistError, FencedError, FileSystemError, NotExistError
+from measurefs.fs.errors import ClosedError, ExistError, FencedError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
@@ -103,6 +103,7 @@ class Flusher:
         self._outputs = outputs
         self._recent = recent
         self.flushed_bytes = 0
+        self._closed = False
 
     def flush(self, epoch: int | None = None) -> None:
         """Return once every row introduced up to the epoch (default: up to now) is durable.
@@ -114,9 +115,11 @@ class Flusher:
             and readable, and the next call tries again.
         FencedError
             Another writer has taken the table over; what this one wrote since is not part of it.
+        ClosedError
+            The table was closed meanwhile.
         """
         is_served = None if epoch is None else lambda: epoch <= self.durable
-        with self._group.turn(is_served) as mine:
+        with self._turn(is_served) as mine:
             if mine:
                 with self._group.together(returning=epoch is not None), self._introducer.pin() as snapshot:
                     self._settle(snapshot)
@@ -128,7 +131,7 @@ class Flusher:
         That makes a snapshot pinned within the block durable, whatever was introduced after it, and returns the
         epoch of the committed snapshot that holds just its rows.
         """
-        with self._group.turn():
+        with self._turn():
             yield self._commit_pinned
 
     def _settle(self, snapshot: Snapshot) -> None:
@@ -147,14 +150,14 @@ class Flusher:
 
     def commit(self) -> None:
         """Write a snapshot of the parts in files even if they are the committed ones: the fence."""
-        with self._group.turn():
+        with self._turn():
             self._introducer.introduce(lambda snapshot, _: snapshot.parts)
             self._committed_parts = None
             self._commit()
 
     def publish(self) -> None:
         """Commit the parts in files as they are now, if they are not those of the last commit; raises as `flush`."""
-        with self._group.turn():
+        with self._turn():
             self._commit()
 
     @property
@@ -162,10 +165,18 @@ class Flusher:
         """The parts of the last commit."""
         return self._committed_parts or []
 
-    def wait(self) -> None:
-        """Return when no flush is under way."""
+    def close(self) -> None:
+        """Release the lock when no flush is under way; nothing is flushed or committed after it."""
         with self._group.turn():
-            return
+            self._closed = True
+            self._lock.close(clean=self.certain)
+
+    @contextlib.contextmanager
+    def _turn(self, is_served: Callable[[], bool] | None = None) -> Iterator[bool]:
+        with self._group.turn(is_served) as mine:
+            if mine and self._closed:
+                raise ClosedError(f"table {self._root!r} was closed meanwhile; open it again")
+            yield mine
 
     def _write_memory_parts(self, memory: Sequence[MemoryPart]) -> list[FilePart]:
         if not memory:

@@ -156,6 +156,8 @@ class TsTable(TableView):
             try:
                 self.flush()
             except BaseException:
+                if self._closed:  # by another thread, which has made the rows durable or given them up
+                    return
                 self._admission.reopen()
                 raise
         untold = self._fenced if self._fenced is self._attempts.last_error else None
@@ -180,8 +182,7 @@ class TsTable(TableView):
             if self._background is not None:
                 self._background.remove(self._merger)
             self._merger.cancel()
-            self._flusher.wait()
-            self._lock.close(clean=self._flusher.certain)
+            self._flusher.close()
 
     def __enter__(self) -> Self:
         return self
