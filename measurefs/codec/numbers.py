@@ -3,7 +3,8 @@
 Half of pcodec's encoding time goes into the search for a mode and a delta order. A column keeps both for
 long, so they are chosen once from a sample (`choose`) and passed to every chunk (`encode`). Floats that are
 decimals (12.34) are stored as the integers 1234 with the number of decimals, where that gives back every bit.
-Values that mostly repeat the one before are stored once for each stretch, with its length.
+Values that mostly repeat the one before are stored once for each stretch, with its length. `RAW` leaves out
+pcodec, for what is read seldom and soon written again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from measurefs.fs.errors import CorruptionError
 
 Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
-_CONSTANT, _PCO, _REPEATED = 0, 1, 2
+_CONSTANT, _PCO, _REPEATED, _RAW = 0, 1, 2, 3
 _BATCH = 256
 """pcodec decodes so many values at a time."""
 _STRETCH = 32
@@ -45,6 +46,7 @@ _HEADER = struct.Struct("<BBB")
 _REPEATED_HEADER = struct.Struct("<BII")
 _TWO_FLOATS, _TWO_INTEGERS = struct.Struct("<dd"), struct.Struct("<qq")
 _CONSTANT_BYTE, _REPEATED_BYTE = _STRETCHES = bytes((_CONSTANT,)), bytes((_REPEATED,))
+_RAW_BYTE = bytes((_RAW,))
 
 
 class NumberEncoding(msgspec.Struct, frozen=True):
@@ -52,18 +54,22 @@ class NumberEncoding(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    integers, floats : pcodec.ChunkConfig
-        For values stored as integers, and for floats that are not decimals.
+    integers, floats : pcodec.ChunkConfig or None
+        For values stored as integers, and for floats that are not decimals. None to store them as they are.
     decimals : int or None
         Floats are tried as integers scaled by ``10**decimals``.
     repeated : bool
         Stretches of the same value are looked for.
     """
 
-    integers: ChunkConfig
-    floats: ChunkConfig
+    integers: ChunkConfig | None
+    floats: ChunkConfig | None
     decimals: int | None = None
     repeated: bool = False
+
+
+RAW = NumberEncoding(None, None)
+"""Integers in as few bytes as all of a chunk need, and floats as they are."""
 
 
 def default_encoding(level: int) -> NumberEncoding:
@@ -321,13 +327,19 @@ def _decode_stretches(data: bytes, target: Numbers, path: str) -> None:
 
 
 def _decompress(data: bytes, target: npt.NDArray[Any], path: str) -> None:
+    if data[:1] == _RAW_BYTE:
+        target[:] = np.frombuffer(data, target.dtype, len(target), _HEADER.size)
+        return
     progress = standalone.simple_decompress_into(data[_HEADER.size :], target)
     if progress.n_processed != len(target):
         raise CorruptionError(path, f"a chunk holds {progress.n_processed} values instead of {len(target)}")
 
 
-def _pack(values: npt.NDArray[Any], config: ChunkConfig, decimals: int) -> bytes:
-    header = _HEADER.pack(_PCO, _WIDTHS.index(values.dtype), decimals)
+def _pack(values: npt.NDArray[Any], config: ChunkConfig | None, decimals: int) -> bytes:
+    kind = _PCO if config is not None else _RAW
+    header = _HEADER.pack(kind, _WIDTHS.index(values.dtype), decimals)
+    if config is None:
+        return header + values.tobytes()
     try:
         body = standalone.simple_compress(values, config)
     except RuntimeError:

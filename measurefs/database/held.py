@@ -100,10 +100,8 @@ class HeldMeasure:
         self._check_open()
         rows = 0
         for table in self._tables.writers():
-            with contextlib.suppress(ClosedError), table.pin() as snapshot:
-                committed = table.stats()["committed_epoch"]
-                rows += sum(part.rows for part in snapshot.memory_parts)
-                rows += sum(part.rows for part in snapshot.file_parts if part.id > committed)
+            with contextlib.suppress(ClosedError):
+                rows += table.rows_at_risk()
         return rows
 
     def close(self) -> None:

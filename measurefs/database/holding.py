@@ -30,6 +30,7 @@ from measurefs.part.metadata import PartMetadata
 from measurefs.query import MIN_TIME
 from measurefs.table import Runtime
 from measurefs.table.epochs import token_of
+from measurefs.table.log import without_log
 from measurefs.table.recovery import read_snapshot, recover
 from measurefs.table.snapshot import SnapshotRecord
 
@@ -253,7 +254,7 @@ class Source:
         found = self._each(lambda kept: self._snapshot(root, kept), missing)
         snapshots: dict[str, dict[int, SnapshotRecord]] = {}
         for (table, epoch), record in (*known.items(), *zip(missing, found, strict=True)):
-            snapshots.setdefault(table, {})[epoch] = record
+            snapshots.setdefault(table, {})[epoch] = without_log(record)
         return Holding(root, schema, first, now, tags, snapshots)
 
     def _each(self, call: Any, items: Iterable[Any]) -> list[Any]:

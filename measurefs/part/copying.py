@@ -1,7 +1,8 @@
 """Copying a part from one file system to another; each byte is checked on the way.
 
 Files are made under the same names, and of a wide part ``metadata.json`` last: with it there the part is whole. A
-part's metadata come from the snapshot that names it, so that they are right even where the part's own are damaged.
+part's metadata come from the snapshot that names it, so that they are right even where the part's own are damaged. A
+part of the log becomes one like all others: the copy is committed by its snapshot.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from measurefs.fs.errors import CorruptionError, NotExistError, ReadError, Unsup
 from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.paths import join
 from measurefs.part.file_part import read_metadata
-from measurefs.part.metadata import METADATA, PartMetadata, Piece
+from measurefs.part.metadata import LOG_SUFFIX, METADATA, PartMetadata, Piece, part_name
 from measurefs.part.sections import MAGIC, TRAILER
 
 WINDOW = 8 << 20
@@ -112,7 +113,7 @@ def finish(target: FileSystem, root: str, part: PartMetadata) -> None:
 
 def _copy_compact(source: FileSystem, target: FileSystem, root: str, part: PartMetadata, tell: Tell) -> None:
     path = join(root, part.name)
-    data = _read(source, path, 0, part.compressed_bytes)
+    data = _read_compact(source, root, part)
     view = memoryview(data)
     for name, piece in part.sections.items():
         content = view[piece.offset : piece.offset + piece.size]
@@ -120,6 +121,15 @@ def _copy_compact(source: FileSystem, target: FileSystem, root: str, part: PartM
     sealed = seal(part)
     target.write(path, b"".join((data, sealed, TRAILER.pack(len(sealed), MAGIC))))
     tell(part.compressed_bytes)
+
+
+def _read_compact(source: FileSystem, root: str, part: PartMetadata) -> bytes:
+    try:
+        return _read(source, join(root, part.name), 0, part.compressed_bytes)
+    except GoneError:
+        with contextlib.suppress(GoneError):
+            return _read(source, join(root, part_name(part.id) + LOG_SUFFIX), 0, part.compressed_bytes)
+        raise
 
 
 def _copy_section(

@@ -26,6 +26,7 @@ from measurefs.part.held import Cache, Choice, HeldColumn, arranged, with_all
 from measurefs.part.index import TIME, VERSION, Meta, Page, decode_page
 from measurefs.part.metadata import (
     COMPACT_SUFFIX,
+    LOG_SUFFIX,
     META,
     METADATA,
     PRIMARY,
@@ -443,8 +444,14 @@ class FilePart(Part):
         return SeriesTable(np.empty(0, np.uint64), pa.record_batch(arrays, names=list(self.metadata.entity)))
 
 
-def read_metadata(fs: FileSystem, path: str) -> PartMetadata:
+def read_metadata(fs: FileSystem, path: str, end: bytes = b"") -> PartMetadata:
     """Read what a part says of itself, from its directory or, for a compact part, its file.
+
+    Parameters
+    ----------
+    path : str
+    end : bytes, optional
+        The last bytes of a compact part, if they are known: often enough of them.
 
     Raises
     ------
@@ -453,11 +460,20 @@ def read_metadata(fs: FileSystem, path: str) -> PartMetadata:
     UnsupportedStoreError
         A newer release wrote it.
     """
-    compact = path.endswith(COMPACT_SUFFIX)
+    compact = path.endswith((COMPACT_SUFFIX, LOG_SUFFIX))
     if not compact:
         path = join(path, METADATA)
-    data = _read_trailer(fs, path) if compact else fs.read(path)
+    data = (_in_end(end) or _read_trailer(fs, path)) if compact else fs.read(path)
     return unseal_document(data, PartMetadata, path)
+
+
+def _in_end(end: bytes) -> bytes:
+    """Return the metadata in the last bytes of a compact part; nothing if these are too few."""
+    if not end.endswith(MAGIC) or len(end) < TRAILER.size:
+        return b""
+    length, _ = TRAILER.unpack(end[-TRAILER.size :])
+    start = len(end) - TRAILER.size - length
+    return end[start : -TRAILER.size] if start >= 0 else b""
 
 
 def _read_trailer(fs: FileSystem, path: str) -> bytes:

@@ -24,7 +24,7 @@ FIELDS = "fields.bin"
 SERIES = "series.bin"
 SUMMARY = "summary.bin"
 """Only in a part that has summaries."""
-COMPACT_SUFFIX = ".part"
+COMPACT_SUFFIX, LOG_SUFFIX = ".part", ".log"
 
 
 def family_data(family: str) -> str:
@@ -87,6 +87,24 @@ class StoredColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dictionary: Piece | None = None
 
 
+class Commit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes a part count without a snapshot that names it; see `measurefs.table.log`.
+
+    Attributes
+    ----------
+    epoch : int
+        Of the table, when its rows were all that was not durable yet.
+    parent : int
+        The number of the snapshot or part by which the table was committed before it.
+    time : int
+        When that was by the writer's clock, nanoseconds since 1970-01-01 UTC; for people.
+    """
+
+    epoch: Count
+    parent: Count
+    time: Time
+
+
 @decodable
 class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is known of a part without reading it; snapshots carry it whole.
@@ -113,6 +131,8 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The section ``meta.bin`` once more, if it is short: whoever knows the metadata need not read it.
     quick : bool
         Whether it was encoded in a hurry, and has so many rows that it is worth making smaller.
+    commit : Commit or None
+        For a part of the log, which is compact.
     format : int
         `FORMAT_VERSION` when it was written.
     """
@@ -132,6 +152,7 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compact: bool
     pages: bytes = b""
     quick: bool = False
+    commit: Commit | None = None
     format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -139,10 +160,14 @@ class PartMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"the part has no {META}")
         if any(piece.offset + piece.size > self.compressed_bytes for piece in self.sections.values()):
             raise ValueError("a section lies outside the part")
+        if self.commit is not None and not self.compact:
+            raise ValueError("a part of the log is not one file")
 
     @property
     def name(self) -> str:
         """The part's file or directory in its table."""
+        if self.commit is not None:
+            return part_name(self.id) + LOG_SUFFIX
         return part_name(self.id) + (COMPACT_SUFFIX if self.compact else "")
 
     def arrow_types(self) -> dict[str, pa.DataType]:

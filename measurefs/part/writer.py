@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,7 +16,7 @@ from measurefs.codec import columns as codec
 from measurefs.codec.checksum import checksum, checksum32
 from measurefs.codec.columns import Chunk
 from measurefs.codec.memory import array_of
-from measurefs.codec.numbers import NumberEncoding, choose
+from measurefs.codec.numbers import RAW, NumberEncoding, choose
 from measurefs.codec.types import ColumnType
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.blocks import MAX_BLOCK_ROWS, Layout, lay_out
@@ -27,6 +29,7 @@ from measurefs.part.metadata import (
     SUMMARY,
     TIMESTAMPS,
     Column,
+    Commit,
     PartMetadata,
     Piece,
     StoredColumn,
@@ -35,7 +38,6 @@ from measurefs.part.part import Blocks
 from measurefs.part.rows import Rows
 from measurefs.part.runs import distinct
 from measurefs.part.sections import Sections
-from measurefs.part.series import SeriesTable
 from measurefs.part.summarise import is_worthwhile, summarise
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
 from measurefs.part.tasks import Mapper
@@ -47,7 +49,7 @@ _SHORT_PAGES = 2048
 _REPEATS = 2
 _MOST_DICTIONARY_BYTES, _KEPT_DICTIONARY_BYTES = 8 << 20, 64 << 10
 _BLOCKS_PER_TASK = 16
-_ROWS_FOR_THREADS = 1 << 15
+_ROWS_FOR_THREADS, _FEW_ROWS = 1 << 15, 1 << 14
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,22 +94,27 @@ class Encodings:
         pcodec's compression level.
     slack : float
         See `choose`.
+    raw : bool
+        Numbers are not compressed at all.
     """
 
-    def __init__(self, level: int, slack: float = 1.0) -> None:
+    def __init__(self, level: int, slack: float = 1.0, *, raw: bool = False) -> None:
         self._level = level
         self._slack = slack
+        self._raw = raw
         self._chosen: dict[tuple[str, pa.DataType], tuple[NumberEncoding, int]] = {}
-        self._entities: tuple[SeriesTable | None, bytes] = None, b""
+        self._made: dict[str, tuple[tuple[object, ...], Any]] = {}
         self._directories: dict[str, tuple[pa.Array, bytes]] = {}
 
     @property
     def quick(self) -> bool:
         """Whether they are chosen for their speed, too."""
-        return self._slack > 1.0
+        return self._raw or self._slack > 1.0
 
     def of(self, name: str, column: pa.Array) -> NumberEncoding:
         """Return the encoding for a column; what was chosen from many rows is reconsidered only after many more."""
+        if self._raw:
+            return RAW
         key = name, column.type
         chosen, lasts = self._chosen.get(key, (None, 0))
         many = len(column) >= _MANY_ROWS
@@ -117,18 +124,22 @@ class Encodings:
         self._chosen[key] = chosen, lasts - len(column)
         return chosen
 
-    def entities(self, series: SeriesTable) -> bytes:
-        """Return the entities of a page as they are stored; small parts often have all series, each time the same."""
-        last, encoded = self._entities
-        if last is not series:
-            encoded = encode_entities(series.entities)
-            self._entities = series, encoded
-        return encoded
+    def of_same(self, what: str, things: tuple[object, ...], make: Callable[[], A]) -> A:
+        """Return what was made of the very same things the last time, or make it.
+
+        Small batches often have the same series with the same tags each time, in the same memory (`Labels`).
+        """
+        last, made = self._made.get(what, ((), None))
+        if len(last) != len(things) or any(map(operator.is_not, last, things)):
+            made = make()
+            self._made[what] = things, made
+        found: A = made
+        return found
 
     def dictionary(self, name: str, dictionary: pa.Array) -> bytes:
         """Return a column's dictionary as it is stored; that of small parts often is the same each time."""
         last, encoded = self._directories.get(name, (None, b""))
-        if last is None or not last.equals(dictionary):
+        if last is not dictionary and (last is None or not last.equals(dictionary)):
             encoded = codec.encode_dictionary(dictionary, self.of(f"{name} dictionary", dictionary))
             if dictionary.nbytes <= _KEPT_DICTIONARY_BYTES:
                 self._directories[name] = (dictionary, encoded)
@@ -163,6 +174,8 @@ class PartWriter:
         ``map``, or an executor's, to encode primary blocks in parallel.
     spill_bytes : int, optional
         Encoded bytes to keep in memory of a part that is not to be compact; default all.
+    commit : Commit, optional
+        For a part of the log, which is one file whatever its size.
     """
 
     def __init__(
@@ -176,6 +189,7 @@ class PartWriter:
         encodings: Encodings,
         run: Mapper[Any, Any] = map,
         spill_bytes: int | None = None,
+        commit: Commit | None = None,
     ) -> None:
         self._id = part_id
         self._entity = dict(entity)
@@ -185,7 +199,9 @@ class PartWriter:
         self._run = run
         self._numbers = {column.name for column in columns if column.type.is_number}
         self._section_of = _section_numbers(columns)
-        self._sections = Sections(fs, root, part_id, options.compact_bytes, spill_bytes)
+        self._commit = commit
+        compact_bytes = options.compact_bytes if commit is None else sys.maxsize
+        self._sections = Sections(fs, root, part_id, compact_bytes, spill_bytes)
         self._dictionaries: dict[str, pa.Array] = {}
         self._waiting: list[EncodedBlocks] = []
         self._pages: list[tuple[int, ...]] = []
@@ -196,7 +212,7 @@ class PartWriter:
         """Encode rows; each (series, time) is greater than all before it."""
         if len(rows) == 0:
             return
-        layout = lay_out(rows, self._options.block_rows, numbers=self._numbers)
+        layout = self._lay_out(rows)
         summarised = is_worthwhile(len(rows), len(layout.starts) - 1, self._options.summary_rows)
         encoding = (
             self._encode(name, values, layout, summarised=summarised and place > VERSION)
@@ -219,6 +235,15 @@ class PartWriter:
             summary = Summary(lengths, rows.versions[last], dict(zip(names, summaries, strict=True)))
         counts, checks_of = np.diff(layout.firsts), np.array(checks, np.int64)
         self.append_encoded(EncodedBlocks(blocks, counts, chunks, checks_of, layout.uncompressed, summary))
+
+    def _lay_out(self, rows: Rows) -> Layout:
+        def make() -> Layout:
+            return lay_out(rows, self._options.block_rows, numbers=self._numbers)
+
+        if len(rows) > _FEW_ROWS:
+            return make()
+        weighed = (column for name, column in rows.columns.items() if name not in self._numbers)
+        return self._encodings.of_same("layout", (rows.codes, *weighed), make)
 
     def append_encoded(self, piece: EncodedBlocks) -> None:
         """Take primary blocks as they are, of a part that this one `takes_over`; in order like `append`."""
@@ -260,6 +285,17 @@ class PartWriter:
 
     def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> Iterable[_Encoded]:
         """Encode a column, and summarise its blocks if that is asked for, some primary blocks a task."""
+        if len(values) > _FEW_ROWS or not pa.types.is_dictionary(values.type):
+            return self._encode_anew(name, values, layout, summarised=summarised)
+        return self._encodings.of_same(
+            f"column {name}",
+            (values, layout),
+            lambda: list(self._encode_anew(name, values, layout, summarised=summarised)),
+        )
+
+    def _encode_anew(
+        self, name: str, values: pa.Array, layout: Layout, *, summarised: bool
+    ) -> Iterable[_Encoded]:
         encoding = self._encodings.of(name, values)
         plain = codec.plain(values)
         coded = values.type.value_type if pa.types.is_dictionary(values.type) else None
@@ -323,7 +359,7 @@ class PartWriter:
             held.checks.ravel(),
             section_starts,
         )
-        entities = self._encodings.entities(series)
+        entities = self._encodings.of_same("entities", (series,), lambda: encode_entities(series.entities))
         at_page = self._sections.append(PRIMARY, page)
         at_series = self._sections.append(SERIES, entities)
         self._series += len(series)
@@ -378,6 +414,7 @@ class PartWriter:
                 compact=compact,
                 pages=pages if len(pages) <= _SHORT_PAGES else b"",
                 quick=self._encodings.quick and self._rows >= MAX_BLOCK_ROWS,
+                commit=self._commit,
             )
 
         return self._sections.finish(describe)
@@ -427,9 +464,10 @@ def write_part(
     options: PartOptions,
     encodings: Encodings,
     run: Mapper[Any, Any] = map,
+    commit: Commit | None = None,
 ) -> PartMetadata:
     """Write sorted rows, some at a time, as one part; see `PartWriter`."""
-    writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, run)
+    writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, run, commit=commit)
     for rows in slices:
         writer.append(rows)
     return writer.finish()

@@ -15,7 +15,8 @@ MAX_TOKEN = (1 << 23) - 1
 
 SNAPSHOT_SUFFIX = ".snp"
 _SNAPSHOT = re.compile(r"([0-9a-f]{16})\.snp")
-_PART = re.compile(r"([0-9a-f]{16})(?:\.part)?")
+_PART = re.compile(r"([0-9a-f]{16})(?:\.part|\.log)?")
+_LOG = re.compile(r"([0-9a-f]{16})\.log")
 
 
 def first_epoch(token: int) -> int:
@@ -36,6 +37,12 @@ def snapshot_name(epoch: int) -> str:
 def snapshot_epoch(name: str) -> int | None:
     """Return the epoch of a snapshot's file, None if the name is not one."""
     match = _SNAPSHOT.fullmatch(name)
+    return int(match.group(1), 16) if match else None
+
+
+def log_number(name: str) -> int | None:
+    """Return the number of a part of the log, None if the name is not that of one."""
+    match = _LOG.fullmatch(name)
     return int(match.group(1), 16) if match else None
 
 

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
-
-from measurefs.codec.types import ColumnType
 from measurefs.fs.errors import ClosedError, ExistError, FencedError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
-from measurefs.part.metadata import Column, PartMetadata
+from measurefs.part.metadata import PartMetadata
 from measurefs.part.rows import merge_rows
 from measurefs.part.tasks import made_ahead
 from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.grouping import Group
 from measurefs.table.introducer import Introducer
+from measurefs.table.log import Log
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
 from measurefs.table.recent import RecentRows
 from measurefs.table.recovery import read_snapshot
+from measurefs.table.schema import TableSchema
 from measurefs.table.snapshot import Snapshot, SnapshotRecord
-
-
-class TableSchema(msgspec.Struct, frozen=True):
-    """What a table's rows look like.
-
-    Attributes
-    ----------
-    entity : dict
-        The entity columns and their types.
-    columns : list of Column
-        Tags and fields.
-    """
-
-    entity: Mapping[str, ColumnType]
-    columns: Sequence[Column]
 
 
 class Flusher:
@@ -96,6 +81,9 @@ class Flusher:
         self._root = root
         self._lock = lock
         self._introducer = introducer
+        self._log = Log(fs, root, lock, introducer, options, runtime)
+        self._parent = self.committed
+        self._uncommitted = False
         self._options = options
         self._runtime = runtime
         self._encodings = Encodings(options.part.level, options.part.slack)
@@ -103,10 +91,13 @@ class Flusher:
         self._outputs = outputs
         self._recent = recent
         self.flushed_bytes = 0
+        self._flushing = threading.Lock()
         self._closed = False
 
     def flush(self, epoch: int | None = None) -> None:
         """Return once every row introduced up to the epoch (default: up to now) is durable.
+
+        With an epoch that may be by the log; all rows up to now leave the memory, too.
 
         Raises
         ------
@@ -118,11 +109,52 @@ class Flusher:
         ClosedError
             The table was closed meanwhile.
         """
-        is_served = None if epoch is None else lambda: epoch <= self.durable
-        with self._turn(is_served) as mine:
+        if epoch is not None and self._log_until(epoch):
+            return
+        with self._alone(), self._introducer.pin() as snapshot:
+            if epoch is None or epoch > self.durable:
+                self._settle(snapshot)
+
+    def _log_until(self, epoch: int) -> bool:
+        """Make rows durable by the log, those of others that wait with them; False if it is not the place for them."""
+        with self._turn(lambda: epoch <= self.durable) as mine:
+            if not mine:
+                return True
+            with self._group.together(), self._introducer.pin() as snapshot:
+                waiting = self._log.waiting(snapshot)
+                if self._uncommitted or not self._log.takes(waiting):
+                    return False
+                if waiting:
+                    certain, self.certain = self.certain, False
+                    self._parent = self._log.append(waiting, snapshot.epoch, self._parent, self.schema)
+                    self.certain = certain  # what an earlier attempt left uncertain only a snapshot settles
+                self.durable = max(self.durable, snapshot.epoch)
+                return True
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let only one write parts at a time; the log goes on meanwhile, and commits."""
+        with self._flushing:
+            self._check_open()
+            yield
+
+    @contextlib.contextmanager
+    def _turn(self, is_served: Callable[[], bool] | None = None) -> Iterator[bool]:
+        """Commit within the block, or not at all if it gives False: others did."""
+        with self._group.turn(is_served) as mine:
             if mine:
-                with self._group.together(returning=epoch is not None), self._introducer.pin() as snapshot:
-                    self._settle(snapshot)
+                self._check_open()
+            yield mine
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"table {self._root!r} was closed meanwhile; open it again")
+
+    def _settle(self, snapshot: Snapshot) -> None:
+        with self._written(snapshot.memory_parts) as introduce, self._turn():
+            introduce()
+            self._commit()
+        self.durable = max(self.durable, snapshot.epoch)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[Callable[[Snapshot], int]]:
@@ -131,19 +163,14 @@ class Flusher:
         That makes a snapshot pinned within the block durable, whatever was introduced after it, and returns the
         epoch of the committed snapshot that holds just its rows.
         """
-        with self._turn():
+        with self._alone(), self._turn():
             yield self._commit_pinned
 
-    def _settle(self, snapshot: Snapshot) -> None:
-        self._write_memory_parts(snapshot.memory_parts)
-        self._commit()
-        self.durable = max(self.durable, snapshot.epoch)
-
     def _commit_pinned(self, snapshot: Snapshot) -> int:
-        written = self._write_memory_parts(snapshot.memory_parts)
-        parts = [part.metadata for part in [*snapshot.file_parts, *written]]
+        with self._written(snapshot.memory_parts) as introduce:
+            parts = [part.metadata for part in [*snapshot.file_parts, *introduce()]]
         if [part.id for part in parts] != self._committed_parts:
-            self._commit_parts(self._introducer.next_number(), parts)
+            self._commit_parts(self._introducer.next_number(), parts, [])
             self._introducer.introduce(lambda current, _: current.parts)  # what is committed next is later
         self.durable = max(self.durable, snapshot.epoch)
         return self.committed
@@ -160,38 +187,54 @@ class Flusher:
         with self._turn():
             self._commit()
 
-    @property
-    def committed_parts(self) -> list[int]:
-        """The parts of the last commit."""
-        return self._committed_parts or []
-
     def close(self) -> None:
         """Release the lock when no flush is under way; nothing is flushed or committed after it."""
-        with self._group.turn():
+        with self._flushing, self._group.turn():
             self._closed = True
             self._lock.close(clean=self.certain)
 
-    @contextlib.contextmanager
-    def _turn(self, is_served: Callable[[], bool] | None = None) -> Iterator[bool]:
-        with self._group.turn(is_served) as mine:
-            if mine and self._closed:
-                raise ClosedError(f"table {self._root!r} was closed meanwhile; open it again")
-            yield mine
+    def is_durable(self, snapshot: Snapshot) -> bool:
+        """Whether all of a snapshot is committed."""
+        return not self._log.waiting(snapshot) and _numbers(snapshot) == self._committed_parts
 
-    def _write_memory_parts(self, memory: Sequence[MemoryPart]) -> list[FilePart]:
+    def rows_at_risk(self, snapshot: Snapshot) -> int:
+        """Return how many rows of a snapshot are not durable yet."""
+        files = (part for part in snapshot.file_parts if part.id > self.committed)
+        return sum(part.rows for part in (*self._log.waiting(snapshot), *files))
+
+    @property
+    def log_numbers(self) -> set[int]:
+        """The parts of the log that are no garbage."""
+        return self._log.numbers
+
+    @property
+    def log_is_long(self) -> bool:
+        """Whether what is in the log had better be flushed."""
+        return self._log.is_long
+
+    @contextlib.contextmanager
+    def _written(self, memory: Sequence[MemoryPart]) -> Iterator[Callable[[], list[FilePart]]]:
+        """Write parts in memory as one; within the block the function that it gives puts that in their place."""
         if not memory:
-            return []
+            yield list
+            return
         number = self._introducer.next_number()
-        with self._outputs.writing(number):
+        with contextlib.ExitStack() as writing:
+            writing.enter_context(self._outputs.writing(number))
             part = self._write_part(number, memory)
             replaced = {each.id for each in memory}
-            self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
-        return [part]
+
+            def introduce() -> list[FilePart]:
+                self._uncommitted = True
+                self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
+                writing.close()  # from here on its files stay, whatever happens
+                return [part]
+
+            yield introduce
 
     def _write_part(self, number: int, memory: Sequence[MemoryPart]) -> FilePart:
         schema = self.schema
-        types = {column.name: column.type.arrow for column in schema.columns}
-        slices = merge_rows([part.held for part in memory], types)
+        slices = merge_rows([part.held for part in memory], schema.arrow_types())
         kept = list(slices) if self._recent.has_room(sum(part.nbytes for part in memory)) else []
         metadata = write_part(
             self._fs,
@@ -212,23 +255,29 @@ class Flusher:
 
     def _commit(self) -> None:
         with self._introducer.pin() as snapshot:
-            self._commit_parts(snapshot.epoch, [part.metadata for part in snapshot.file_parts])
+            if _numbers(snapshot) == self._committed_parts:
+                return
+        if snapshot.epoch < self._parent:  # a snapshot is later than the log that it covers
+            self._introducer.introduce(lambda current, _: current.parts)
+        with self._introducer.pin() as snapshot:
+            parts = [part.metadata for part in snapshot.file_parts]
+            self._commit_parts(snapshot.epoch, parts, self._log.needed(snapshot))
 
-    def _commit_parts(self, epoch: int, parts: list[PartMetadata]) -> None:
-        numbers = [part.id for part in parts]
-        if numbers == self._committed_parts:
-            return
+    def _commit_parts(self, epoch: int, parts: list[PartMetadata], log: list[PartMetadata]) -> None:
         self.certain = False
         try:
-            self._write_snapshot(SnapshotRecord(epoch, self.committed, self._runtime.now(), parts))
+            record = SnapshotRecord(epoch, self._parent, self._runtime.now(), [*parts, *log])
+            self._write_snapshot(record)
             self._fs.sync_path(self._root)
         except FileSystemError:
             # Syncing the same name a second time proves nothing: the next attempt is a file of its own.
             self._introducer.introduce(lambda current, _: current.parts)
             raise
         self._lock.check()
-        self.certain = True
-        self.committed, self._committed_parts = epoch, numbers
+        self._log.cut(log)
+        self.certain, self._uncommitted = True, False
+        self.committed = self._parent = epoch
+        self._committed_parts = [part.id for part in parts]
 
     def _write_snapshot(self, record: SnapshotRecord) -> None:
         path = join(self._root, snapshot_name(record.epoch))
@@ -244,3 +293,7 @@ class Flusher:
             return read_snapshot(self._fs, self._root, record.epoch).parts == record.parts
         except NotExistError:
             return False  # somebody has collected it since, so somebody else writes here now
+
+
+def _numbers(snapshot: Snapshot) -> list[int]:
+    return [part.id for part in snapshot.file_parts]

@@ -63,18 +63,11 @@ class Group:
                 self._changed.notify_all()
 
     @contextlib.contextmanager
-    def together(self, *, returning: bool) -> Iterator[None]:
-        """Wait, within a turn, for those who are expected; within the block they are served.
-
-        Parameters
-        ----------
-        returning : bool
-            Whether the caller is one that will soon come back; others wait for nobody.
-        """
+    def together(self) -> Iterator[None]:
+        """Wait, within a turn, for those who are expected; within the block they are served."""
         with self._changed:
-            if returning:
-                self._changed.wait_for(lambda: 1 + self._unserved() >= self._expected, self._patience)
-            served, self._came = returning + self._unserved(), 0
+            self._changed.wait_for(lambda: 1 + self._unserved() >= self._expected, self._patience)
+            served, self._came = 1 + self._unserved(), 0
         begun = self._monotonic()
         yield
         with self._changed:

@@ -11,8 +11,9 @@ import numpy as np
 from measurefs.fs.errors import CorruptionError, NotExistError, SchemaError
 from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.paths import join
-from measurefs.part.metadata import PartMetadata
+from measurefs.part.metadata import Commit, PartMetadata
 from measurefs.table.epochs import snapshot_epoch, snapshot_name
+from measurefs.table.log import read_log, with_log
 from measurefs.table.recovery import list_table, missing_parts, read_snapshot, recover
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import tags_in
@@ -112,6 +113,8 @@ def _look_back(fs: FileSystem, root: str, moment: Moment, whole: bool, floor: in
         if _is_later(record, moment):
             later = record
             continue
+        if later is None:
+            record = _with_log(fs, root, record, entries, moment, damaged, whole=whole)
         if later is not None and later.parent > epoch and epoch != moment.epoch and not damaged:
             raise _collected(fs, root, moment, entries, epochs)
         return _checked(root, record, entries, damaged, whole=whole)
@@ -120,13 +123,32 @@ def _look_back(fs: FileSystem, root: str, moment: Moment, whole: bool, floor: in
     return Past(damaged=damaged)
 
 
+def _with_log(
+    fs: FileSystem,
+    root: str,
+    record: SnapshotRecord,
+    entries: Mapping[str, DirEntry],
+    moment: Moment,
+    damaged: list[CorruptionError],
+    *,
+    whole: bool,
+) -> SnapshotRecord:
+    """Return the newest snapshot with what was committed after it, up to the moment."""
+    lost: list[CorruptionError] = []
+    log = read_log(fs, root, entries, record.epoch, {}, lost)
+    if whole and lost:
+        raise lost[0]
+    damaged += lost
+    return with_log(record, [part for part in log if part.commit and not _is_later(part.commit, moment)])
+
+
 def _next_is_later(epochs: Sequence[int], epoch: int, limit: int) -> bool:
     """Whether the snapshot before this one is later than the limit, too: then this one need not be read."""
     older = epochs[epochs.index(epoch) + 1 :]
     return bool(older) and older[0] > limit
 
 
-def _is_later(record: SnapshotRecord, moment: Moment) -> bool:
+def _is_later(record: SnapshotRecord | Commit, moment: Moment) -> bool:
     if moment.epoch is not None:
         return record.epoch > moment.epoch
     return moment.time is not None and record.time > moment.time

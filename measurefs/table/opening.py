@@ -8,7 +8,7 @@ from measurefs.fs.cached import past_cache
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import FileSystem, LockFile, make_durable_dir
 from measurefs.table.epochs import first_epoch
-from measurefs.table.flusher import Flusher, TableSchema
+from measurefs.table.flusher import Flusher
 from measurefs.table.garbage import GarbageCleaner
 from measurefs.table.introducer import Introducer
 from measurefs.table.lock import take_lock
@@ -17,6 +17,7 @@ from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.outputs import Outputs
 from measurefs.table.recent import RecentRows
 from measurefs.table.recovery import Recovered, recover, set_aside
+from measurefs.table.schema import TableSchema
 from measurefs.table.view import file_parts
 
 
@@ -91,6 +92,6 @@ def _begin(
     merger = Merger(past_cache(fs), root, flusher, introducer, options, runtime, outputs, recent)
     grace = options.grace(remote=fs.remote)
     cleaner = GarbageCleaner(fs, root, lock, options.keep_snapshots, grace, floor, unnamed_since)
-    if record is None or recovered.damaged or not lock.clean:
+    if record is None or recovered.damaged or recovered.log or not lock.clean:
         flusher.commit()
     return Opened(lock, introducer, recovered.damaged, outputs, flusher, merger, cleaner)

@@ -32,6 +32,9 @@ class TableOptions:
     flush_interval : float
         Seconds after which rows in memory are flushed in any case: what a crash can take from writes that did
         not ask to be durable.
+    log_bytes : int
+        Rows that are to be durable at once and take no more are written as they are, and again when they are flushed.
+        0 flushes them at once.
     memory_limit : int
         Bytes that rows in memory may take; writers wait for the flusher above it.
     write_timeout : float
@@ -60,6 +63,7 @@ class TableOptions:
 
     flush_bytes: int = 64 * MIB
     flush_interval: float = 5.0
+    log_bytes: int = 4 * MIB
     memory_limit: int = 256 * MIB
     write_timeout: float = 60.0
     keep_snapshots: int = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from measurefs.table.flusher import Flusher
 from measurefs.table.introducer import Introducer
 from measurefs.table.memory import MemoryBudget
 from measurefs.table.options import Runtime, TableOptions
@@ -25,33 +26,27 @@ class Pending:
         self._accounting = threading.Lock()
         self._bytes = 0
         self._oldest: float | None = None
+        self._is_long = False
 
     @property
     def full(self) -> bool:
         """Whether a flush is due whatever the time."""
-        return self._bytes >= self._options.flush_bytes or self._memory.pressed
+        return self._bytes >= self._options.flush_bytes or self._memory.pressed or self._is_long
 
     @property
     def due(self) -> float | None:
         """When the next flush is due on the monotonic clock, None if nothing waits for one."""
-        oldest = self._oldest
-        if oldest is None:
-            return None
-        return oldest if self.full else oldest + self._options.flush_interval
+        if self._bytes and self.full:
+            return 0.0
+        return None if self._oldest is None else self._oldest + self._options.flush_interval
 
-    def update(self, introducer: Introducer, committed: list[int]) -> bool:
-        """Look at what is in memory now, and return whether that has just begun to wait.
-
-        Parameters
-        ----------
-        introducer : Introducer
-        committed : list of int
-            The parts of the last commit.
-        """
+    def update(self, introducer: Introducer, flusher: Flusher) -> bool:
+        """Look at what is in memory now, and return whether rows have just begun to wait for being durable."""
         with self._accounting:
             with introducer.pin() as snapshot:
                 size = sum(part.nbytes for part in snapshot.memory_parts)
-                durable = not size and [part.id for part in snapshot.file_parts] == committed
+                durable = flusher.is_durable(snapshot)
+            self._is_long = flusher.log_is_long
             self._memory.change(size - self._bytes)
             self._bytes = size
             if durable:

@@ -13,6 +13,7 @@ from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
 from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
+from measurefs.table.log import read_log, with_log
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import parse_tag
 
@@ -25,7 +26,9 @@ class Recovered(msgspec.Struct, frozen=True):
     Attributes
     ----------
     record : SnapshotRecord or None
-        The newest intact snapshot; None for a table that never committed anything.
+        The newest intact snapshot as if it named what is in the log; None for a table that never committed anything.
+    snapshot : SnapshotRecord or None
+        The newest intact snapshot as it is.
     newest : int
         The highest epoch of any snapshot or part there, intact or not.
     damaged : list of CorruptionError
@@ -33,8 +36,16 @@ class Recovered(msgspec.Struct, frozen=True):
     """
 
     record: SnapshotRecord | None
+    snapshot: SnapshotRecord | None
     newest: int
     damaged: list[CorruptionError]
+
+    @property
+    def log(self) -> dict[int, PartMetadata]:
+        """The parts of the log that the snapshot does not name, by their numbers."""
+        parts = self.record.parts if self.record is not None else []
+        named = {part.id for part in self.snapshot.parts} if self.snapshot is not None else set()
+        return {part.id: part for part in parts if part.id not in named}
 
 
 def recover(
@@ -43,10 +54,10 @@ def recover(
     *,
     whole: bool = True,
     floor: int = 0,
-    known: SnapshotRecord | None = None,
+    known: Recovered | None = None,
     listed: list[DirEntry] | None = None,
 ) -> Recovered:
-    """Find the newest intact snapshot: one listing, and one read for each snapshot looked at.
+    """Find the newest intact snapshot: one listing, and one read for each snapshot and each part of the log.
 
     Where a writer collects the snapshot between the listing and the read, the listing is made again.
 
@@ -57,8 +68,8 @@ def recover(
         `damaged` names that too.
     floor : int
         What was published under tokens up to this one is not looked at; see `TsTable`.
-    known : SnapshotRecord, optional
-        One that need not be read again.
+    known : Recovered, optional
+        What need not be read again.
     listed : list of DirEntry, optional
         What the directory has, if it was listed just before.
 
@@ -84,33 +95,36 @@ def recover(
 
 
 def _recover(
-    fs: FileSystem, root: str, listed: list[DirEntry], known: SnapshotRecord | None, *, whole: bool
+    fs: FileSystem, root: str, listed: list[DirEntry], known: Recovered | None, *, whole: bool
 ) -> Recovered:
     entries = {entry.name: entry for entry in listed}
     epochs = sorted((epoch for name in entries if (epoch := snapshot_epoch(name)) is not None), reverse=True)
     parts = [number for name in entries if (number := part_id(name)) is not None]
     newest = max((*epochs, *parts), default=0)
     damaged: list[CorruptionError] = []
+    before = known.snapshot if known is not None else None
     for epoch in epochs:
         try:
-            record = known if known and known.epoch == epoch else read_snapshot(fs, root, epoch)
+            snapshot = before if before and before.epoch == epoch else read_snapshot(fs, root, epoch)
         except CorruptionError as error:
             damaged.append(error)
             continue
+        lost: list[CorruptionError] = []
+        record = with_log(snapshot, read_log(fs, root, entries, epoch, known.log if known else {}, lost))
         missing = missing_parts(record, entries, root)
-        if whole and missing:
-            raise next(iter(missing.values()))
+        if whole and (missing or lost):
+            raise [*missing.values(), *lost][0]
         if whole and damaged:
             _check_covers(record, parts, damaged[0])
         there = [part for part in record.parts if part.name not in missing]
         record = msgspec.structs.replace(record, parts=there)
-        return Recovered(record, newest, [*damaged, *missing.values()])
+        return Recovered(record, snapshot, newest, [*damaged, *missing.values(), *lost])
     if parts or damaged:
         raise CorruptionError(
             root,
             f"it has {len(parts)} parts but no readable snapshot that names them; run 'measurefs repair'",
         ) from (damaged[0] if damaged else None)
-    return Recovered(None, newest, damaged)
+    return Recovered(None, None, newest, damaged)
 
 
 def _check_covers(record: SnapshotRecord, parts: Iterable[int], damage: CorruptionError) -> None:

@@ -192,12 +192,12 @@ def _locked(fs: FileSystem, root: str, floor: int, base: int) -> Iterator[LockFi
 
 
 def _plan(state: TableState, *, fence: bool = False) -> _Plan:
-    if state.unreadable or any(_is_unknown(state.checks[name]) for name in state.orphans):
+    if state.unreadable or any(_is_unknown(state.checks[name]) for name in (*state.log, *state.orphans)):
         return _refused(state)
     newest = state.newest
     verdicts = {name: check.verdict for name, check in state.checks.items()}
     lost = {name for name, verdict in verdicts.items() if verdict in {"damaged", "missing"}}
-    held = list(newest.parts) if newest else []
+    held = [*(newest.parts if newest else []), *state.logged]
     kept = [part for part in held if part.name not in lost]
     adopted = _older(state, held, lost) if len(kept) < len(held) else []
     orphans = [state.checks[name].metadata for name in state.orphans if name not in lost]
@@ -223,7 +223,10 @@ def _plan(state: TableState, *, fence: bool = False) -> _Plan:
             if check.verdict == "mendable" and check.metadata
         ],
         leftovers=[name for name in state.parts_there() if _is_leftover(state, name)],
-        commit=fence or parts != held or max(state.broken, default=-1) > max(state.snapshots, default=-1),
+        commit=fence
+        or parts != held
+        or max(state.broken, default=-1) > max(state.snapshots, default=-1)
+        or bool(state.gaps or lost.intersection(state.log)),
         actions=[],
         left=[],
     )

@@ -21,12 +21,13 @@ from measurefs.part.rows import Rows, sort_rows
 from measurefs.table.admission import Admission
 from measurefs.table.attempts import Attempts
 from measurefs.table.background import Background
-from measurefs.table.flusher import Flusher, TableSchema
+from measurefs.table.flusher import Flusher
 from measurefs.table.memory import MemoryBudget
 from measurefs.table.merger import Progress
 from measurefs.table.opening import Opened, open_to_write
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.pending import Pending
+from measurefs.table.schema import TableSchema
 from measurefs.table.snapshot import Snapshot
 from measurefs.table.stats import describe, describe_writing
 from measurefs.table.tagging import Tagger
@@ -156,7 +157,7 @@ class TsTable(TableView):
             try:
                 self.flush()
             except BaseException:
-                if self._closed:  # by another thread, which has made the rows durable or given them up
+                if self.closed:  # by another thread, which has made the rows durable or given them up
                     return
                 self._admission.reopen()
                 raise
@@ -285,8 +286,9 @@ class TsTable(TableView):
 
     def _account(self) -> None:
         """Note what waits for a flush, and see to it that somebody is awake when it is due."""
-        committed = self._flusher.committed_parts if self._flusher else []
-        begun = self._pending.update(self._introducer, committed)
+        if self._flusher is None:
+            return
+        begun = self._pending.update(self._introducer, self._flusher)
         if begun and self._background is not None:  # it may be asleep until the next collection
             self._background.wake(within=self.options.flush_interval)
 
@@ -304,16 +306,22 @@ class TsTable(TableView):
         if epoch is not None and self._flusher is not None and epoch <= self._flusher.durable:
             return  # whatever has happened to the table since
         flusher = self._check_writable()
+        committed = flusher.committed
         try:
             flusher.flush(epoch)
         except FencedError as error:
             self._fenced = error
             raise
         finally:
-            self._account()
+            self.account()
         self._attempts.succeeded()
-        if self._background is not None:
+        if self._background is not None and flusher.committed != committed:
             self._background.wake(slow=True)
+
+    def rows_at_risk(self) -> int:
+        """Return how many rows are not durable yet."""
+        with self.pin() as snapshot:
+            return self._flusher.rows_at_risk(snapshot) if self._flusher is not None else 0
 
     @property
     def token(self) -> int:
@@ -464,7 +472,7 @@ class TsTable(TableView):
         flusher = self._check_writable()
 
         def in_use() -> set[int]:
-            return self._outputs.numbers() | self._live_parts()
+            return self._outputs.numbers() | flusher.log_numbers | self._live_parts()
 
         return self._cleaner.clean(flusher.committed, in_use, self._runtime.monotonic())
 

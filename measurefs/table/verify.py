@@ -14,7 +14,7 @@ from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
 from measurefs.part.series import Hash, xxh3
 from measurefs.part.verify import Damage, PartCheck, Verdict, part_damage, verify_alone, verify_part
-from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name
+from measurefs.table.epochs import log_number, part_id, snapshot_epoch, snapshot_name
 from measurefs.table.lock import LOCK
 from measurefs.table.recovery import list_table, missing_reason
 from measurefs.table.snapshot import SnapshotRecord
@@ -85,10 +85,12 @@ class TableState:
         Intact snapshots by their epoch.
     broken : dict
         The damages of the others.
+    log : list of str
+        Parts of the log that are later than every snapshot.
     unreadable : bool
         Whether the file system failed to give a snapshot, so that nothing is known of it.
     checks : dict
-        What checking each part found, by name: parts that a snapshot names, and the `orphans`.
+        What checking each part found, by name: parts that a snapshot names, the `log`, and the `orphans`.
     orphans : list of str
         Parts that only a damaged snapshot may have named, or of which no snapshot can tell.
     """
@@ -98,6 +100,7 @@ class TableState:
     snapshots: dict[int, SnapshotRecord]
     broken: dict[int, Damage]
     unreadable: bool
+    log: list[str] = dataclasses.field(default_factory=list)
     checks: dict[str, PartCheck] = dataclasses.field(default_factory=dict)
     orphans: list[str] = dataclasses.field(default_factory=list)
 
@@ -115,6 +118,23 @@ class TableState:
     def newest(self) -> SnapshotRecord | None:
         """The newest intact snapshot: what the table holds for whoever opens it."""
         return self.snapshots[max(self.snapshots)] if self.snapshots else None
+
+    @property
+    def logged(self) -> list[PartMetadata]:
+        """What is known of the log."""
+        return [part for name in self.log if (part := self.checks[name].metadata) is not None]
+
+    @property
+    def gaps(self) -> list[Damage]:
+        """The parts of the log that follow what is missing."""
+        newest, there = max(self.epochs, default=0), {log_number(name) for name in self.log}
+        return [
+            Damage(
+                join(self.root, part.name), f"it follows commit {part.commit.parent:016x}, which is missing"
+            )
+            for part in self.logged
+            if part.commit is not None and newest < part.commit.parent not in there
+        ]
 
     def parts_there(self) -> dict[str, int]:
         """Return the parts of the listing, with their numbers."""
@@ -171,7 +191,7 @@ def examine(
         if all(check.verdict == "intact" for check in state.checks.values()) and not state.lost_tags:
             break
         again = _look(fs, root, floor)
-        if again.epochs == state.epochs and again.lost_tags == state.lost_tags:
+        if (again.epochs, again.log) == (state.epochs, state.log) and again.lost_tags == state.lost_tags:
             break
         checks = {name: check for name, check in state.checks.items() if check.verdict == "intact"}
         state = again
@@ -204,6 +224,8 @@ def _look_once(fs: FileSystem, root: str, floor: int) -> TableState:
             state.broken[epoch] = Damage(path, f"it cannot be read: {error.reason}")
             state.unreadable = True
     _compare_snapshots(state)
+    newest = max(state.epochs, default=0)
+    state.log = [name for name in sorted(entries) if (log_number(name) or 0) > newest]
     return state
 
 
@@ -242,7 +264,7 @@ def _check_parts(fs: FileSystem, state: TableState, known: Mapping[str, PartChec
             verdict: Verdict = "missing" if name not in state.entries else "damaged"
             state.checks[name] = PartCheck(verdict, [damage], metadata)
     state.orphans = list(_orphans(state))
-    for name in state.orphans:
+    for name in (*state.log, *state.orphans):
         state.checks[name] = known.get(name) or verify_alone(fs, state.root, name, hasher)
 
 
@@ -253,7 +275,7 @@ def _orphans(state: TableState) -> Iterator[str]:
         return
     named = state.named()
     for name, number in state.parts_there().items():
-        if name not in named and number > newest:
+        if name not in named and name not in state.log and number > newest:
             yield name
 
 
@@ -298,6 +320,7 @@ def _snapshot_damages(state: TableState) -> Iterator[Damage]:
     if state.orphans and not state.epochs:
         reason = f"it has {len(state.orphans)} parts and no snapshot that names them"
         yield _with_orphans(Damage(state.root, reason), orphans)
+    yield from state.gaps
     for tag in state.lost_tags:
         yield Damage(join(state.root, tag.file), f"it keeps snapshot {tag.epoch:016x}, which is missing")
 

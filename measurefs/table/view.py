@@ -12,7 +12,7 @@ from measurefs.table.history import Moment, look_back
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime
 from measurefs.table.recovery import Recovered, recover
-from measurefs.table.snapshot import Snapshot, SnapshotRecord
+from measurefs.table.snapshot import Snapshot
 from measurefs.table.tagging import list_tags
 
 
@@ -39,13 +39,14 @@ class TableView:
     _floor: int
     _runtime: Runtime
     _introducer: Introducer
+    _recovered: Recovered
     _guard: ProcessGuard
     _closed: bool
     _predecessor: TableView | None
 
     def _open_for_reading(self, listed: list[DirEntry] | None) -> Introducer:
         recovered = recover(self.fs, self.root, floor=self._floor, listed=listed)
-        self.damaged = recovered.damaged
+        self.damaged, self._recovered = recovered.damaged, recovered
         parts = file_parts(self.root, recovered, self._runtime)
         return Introducer(recovered.record.epoch if recovered.record else 0, parts)
 
@@ -96,11 +97,12 @@ class TableView:
             return False
         with self._introducer.pin() as snapshot:
             known = {part.id: part for part in snapshot.file_parts}
-            record = SnapshotRecord(snapshot.epoch, 0, 0, [part.metadata for part in snapshot.file_parts])
-        recovered = recover(self.fs, self.root, floor=self._floor, known=record, listed=listed)
+            before = snapshot.epoch
+        recovered = recover(self.fs, self.root, floor=self._floor, known=self._recovered, listed=listed)
         epoch = recovered.record.epoch if recovered.record else 0
-        if epoch == record.epoch:
+        if epoch == before:
             return False
+        self._recovered = recovered
         found = file_parts(self.root, recovered, self._runtime)
         parts = [known.get(part.id, part) for part in found]
         self._introducer.advance(epoch - 1)

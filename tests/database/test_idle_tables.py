@@ -90,7 +90,8 @@ def test_two_who_take_a_lock_for_a_moment_do_not_disturb_each_other(memory_store
     with memory_store.open() as plain:
         with opened(memory_store, Clock()) as db:
             for number in range(4):
-                write(db, number, durable=True)
+                write(db, number)
+                db.flush()
         held = Stall()
         faulty = FaultFileSystem(plain, Fault("write", "*.snp", error=None, stall=held))
         with opened(Store(faulty), Clock()) as db, ThreadPoolExecutor(2) as others:
