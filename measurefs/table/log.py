@@ -22,7 +22,7 @@ from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import Commit, PartMetadata
 from measurefs.part.rows import merge_rows
 from measurefs.part.writer import Encodings, write_part
-from measurefs.table.epochs import log_number
+from measurefs.table.epochs import log_number, snapshot_epoch
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.schema import TableSchema
@@ -179,7 +179,9 @@ def read_log(
     later = {number: each for name, each in entries.items() if (number := log_number(name) or 0) > after}
     ends = _read_ends(fs, root, {number: each for number, each in later.items() if number not in known})
     found: list[PartMetadata] = []
-    commits = {after}
+    commits = {
+        snapshot_epoch(name) for name in entries
+    }  # whether a damaged one can be done without is seen elsewhere
     for number in sorted(later):
         path = join(root, later[number].name)
         commits.add(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from measurefs.fs.errors import ClosedError, CorruptionError, FencedError, SchemaError
@@ -192,6 +192,15 @@ class Merger:
                 place = parts.index(inputs[0])
                 parts[place : place + len(inputs)] = [] if part is None else [part]
         self._flusher.publish()  # what an earlier attempt left
+
+    def absorb(self, numbers: Collection[int]) -> None:
+        """Put one part in the place of neighbours that may not be durable, for the next commit to name.
+
+        Their writer may have died before it had synced their names, or because it could not; to sync them now would
+        prove nothing. What is damaged stays as it is.
+        """
+        with self._alone() as parts, contextlib.suppress(CorruptionError):
+            self._merge([part for part in parts if part.id in numbers], _Manner())
 
     def remove(self, scan: Scan) -> int:
         """Rewrite the parts that hold rows of a scan, without these, and return how many rows went.

@@ -92,6 +92,8 @@ def _begin(
     merger = Merger(past_cache(fs), root, flusher, introducer, options, runtime, outputs, recent)
     grace = options.grace(remote=fs.remote)
     cleaner = GarbageCleaner(fs, root, lock, options.keep_snapshots, grace, floor, unnamed_since)
+    if recovered.log:
+        merger.absorb(recovered.log)
     if record is None or recovered.damaged or recovered.log or not lock.clean:
         flusher.commit()
     return Opened(lock, introducer, recovered.damaged, outputs, flusher, merger, cleaner)

@@ -115,7 +115,7 @@ def _recover(
         if whole and (missing or lost):
             raise [*missing.values(), *lost][0]
         if whole and damaged:
-            _check_covers(record, parts, damaged[0])
+            _check_covers(epoch, record, parts, damaged[0])
         there = [part for part in record.parts if part.name not in missing]
         record = msgspec.structs.replace(record, parts=there)
         return Recovered(record, snapshot, newest, [*damaged, *missing.values(), *lost])
@@ -127,10 +127,10 @@ def _recover(
     return Recovered(None, None, newest, damaged)
 
 
-def _check_covers(record: SnapshotRecord, parts: Iterable[int], damage: CorruptionError) -> None:
-    """Raise unless a snapshot names every part that a newer, damaged one can have named."""
+def _check_covers(epoch: int, record: SnapshotRecord, parts: Iterable[int], damage: CorruptionError) -> None:
+    """Raise unless a snapshot, with the log, names every part that a newer, damaged one can have named."""
     known = {part.id for part in record.parts}
-    lost = [number for number in parts if number > record.epoch and number not in known]
+    lost = [number for number in parts if number > epoch and number not in known]
     if lost:
         raise CorruptionError(
             damage.path,

@@ -26,7 +26,8 @@ def fill(url: str, storage_options: dict[str, object] | None = None) -> None:
             for hour in (0, 12):
                 hosts = [f"h{number}" for number in range(8)]
                 times = [f"2026-01-0{day}T{hour:02}:00:00Z"] * 8
-                cpu.write({"time": times, "host": hosts, "v": list(map(float, range(8)))}, durable=True)
+                cpu.write({"time": times, "host": hosts, "v": list(map(float, range(8)))})
+                cpu.flush()
         db.create_measure("empty/one", entity=["host"], fields={"v": "float64"})
 
 

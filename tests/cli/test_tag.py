@@ -17,7 +17,8 @@ OPTIONS = measurefs.TableOptions(gc_grace=0.0, keep_snapshots=1)
 def fill(url: str, value: float, storage_options: dict[str, object] | None = None) -> None:
     with measurefs.open(url, storage_options=storage_options, options=OPTIONS) as db:
         cpu = db.create_measure("cpu", entity=["host"], fields={"v": "float64"}, exist_ok=True)
-        cpu.write({"time": ["2026-01-01"], "host": ["a"], "v": [value]}, durable=True)
+        cpu.write({"time": ["2026-01-01"], "host": ["a"], "v": [value]})
+        cpu.flush()
         cpu.gc()
 
 

@@ -76,12 +76,9 @@ class MeasureStore(Store):
         with self._reading(fs) as measure:
             return _beside(measure) if measure else Beside({})
 
-    def parts(self, fs):
-        with self._reading(fs) as measure:
-            return _parts_of(measure) if measure else {}
-
     def roots(self, fs):
-        return list(self.parts(fs))
+        with self._reading(fs) as measure:
+            return list(_contents_of(measure)) if measure else []
 
     def leftovers(self, fs):
         """Also of dropped segments and measures, of tags, and of the schema."""
@@ -131,14 +128,6 @@ def _left_in(fs: FileSystem, measure: Measure) -> Iterator[str]:
 
 def _tag_records(fs: FileSystem) -> list[Any]:
     return [read_tag(fs, "m", name) for name in tag_names(fs, "m")]
-
-
-def _parts_of(measure: Measure) -> dict[str, list[int]]:
-    found = {}
-    for path, snapshot in measure.snapshots().items():
-        with snapshot:
-            found[path] = [part.id for part in snapshot.parts]
-    return found
 
 
 def _contents_of(measure: Measure) -> dict[str, Contents]:
@@ -232,9 +221,6 @@ class _OpenMeasure(Opened):
 
     def contents(self):
         return _contents_of(self.measure)
-
-    def parts(self):
-        return _parts_of(self.measure)
 
     def close(self):
         self.database.close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.crash.journal import Journal
+from tests.crash.journal import Contents, Journal
 from tests.crash.store import Opened, Row, Store, StrictFileSystem
 
-Parts = dict[str, list[int]]
+Held = dict[str, Contents]
 
 
 def proof(journal: Journal, later: int = 0) -> list[Row]:
@@ -21,15 +21,15 @@ def verify(store: Store, fs: StrictFileSystem, journal: Journal) -> None:
     after a crash right then. It takes durable writes. After a collection nothing is left that nothing names.
     """
     before = fs.operations
-    journal.check(store.read(fs))
+    held = store.read(fs)
+    journal.check(held)
     journal.check_beside(lambda: store.beside(fs))
-    parts = store.parts(fs)
     assert fs.operations == before, "a reader has changed the store"
-    recover(store, fs, parts)
+    recover(store, fs, held)
 
     again = fs.crash("none")
     journal = journal.copy()
-    opened = recover(store, again, parts)
+    opened = recover(store, again, held)
     journal.decide(opened.contents())
     rows = proof(journal)
     pieces = journal.add(opened.homes(rows), None)
@@ -38,26 +38,26 @@ def verify(store: Store, fs: StrictFileSystem, journal: Journal) -> None:
         piece.acknowledged = True
 
     last = again.crash("none")
-    journal.check(store.read(last))
+    held = store.read(last)
+    journal.check(held)
     journal.check_beside(lambda: store.beside(last))
-    parts = store.parts(last)
-    opened = recover(store, last, parts)
+    opened = recover(store, last, held)
     if journal.shapes:
         opened.evolve({"fields": {"proof": "int64"}})  # which also removes what crashed changes have left
     opened.gc()
     assert store.leftovers(last) == [], f"left over: {store.leftovers(last)}"
     opened.close()
-    assert present(store.parts(last.crash("none"))) == present(parts), "collecting has changed what is stored"
+    assert present(store.read(last.crash("none"))) == present(held), "collecting has changed what is stored"
     assert store.leftovers(last) == [], f"left over: {store.leftovers(last)}"
 
 
-def recover(store: Store, fs: StrictFileSystem, parts: Parts) -> Opened:
+def recover(store: Store, fs: StrictFileSystem, held: Held) -> Opened:
     """Open for writing, which must not change what is stored."""
     opened = store.open(fs)
-    assert present(opened.parts()) == present(parts), "opening for writing has changed what is stored"
+    assert present(opened.contents()) == present(held), "opening for writing has changed what is stored"
     return opened
 
 
-def present(parts: Parts) -> Parts:
+def present(held: Held) -> Held:
     """The tables that are not empty."""
-    return {table: numbers for table, numbers in parts.items() if numbers}
+    return {table: rows for table, rows in held.items() if rows}

@@ -107,7 +107,7 @@ class Life:
                 rows = [one(number)]
                 pieces = self.journal.add(writer.homes(rows), None)
                 self.step(lambda rows=rows, writer=writer: writer.add(rows, None, durable=False))
-                self.step(writer.flush)
+                self.step(writer.log if number % 2 else writer.flush)
                 self.acknowledge(pieces)
             self.step(writer.gc)
             self.step(writer.close)
@@ -132,6 +132,7 @@ class Life:
         pieces = self.journal.add(writer.homes([one(900)]), None)
         writer.add([one(900)], None, durable=True)
         pieces[0].acknowledged = True
+        writer.flush()
         writer.gc()
         writer.close()
 

@@ -11,7 +11,7 @@ from measurefs import PartOptions, TableOptions
 from measurefs.fs import FileSystem, MeasureFSError, join
 from measurefs.part.metadata import part_name
 from measurefs.table import Runtime, TsTable
-from measurefs.table.epochs import snapshot_epoch
+from measurefs.table.epochs import log_number, snapshot_epoch
 from measurefs.table.policy import MergeOptions
 from measurefs.table.recovery import read_snapshot
 from measurefs.table.tags import parse_tag, tagged_epochs
@@ -97,9 +97,6 @@ class Opened(abc.ABC):
     def contents(self) -> dict[str, Contents]: ...
 
     @abc.abstractmethod
-    def parts(self) -> dict[str, list[int]]: ...
-
-    @abc.abstractmethod
     def close(self) -> None: ...
 
     def merge(self) -> list[MeasureFSError]:
@@ -175,10 +172,6 @@ class Store(abc.ABC):
         """What a reader finds besides rows."""
         raise NotImplementedError
 
-    @abc.abstractmethod
-    def parts(self, fs: FileSystem) -> dict[str, list[int]]:
-        """The parts that a reader finds in each table: equal parts are equal rows, and cost less to compare."""
-
     def leftovers(self, fs: FileSystem) -> list[str]:
         """What is in the store that nothing names, and snapshots and schemas beyond those to keep."""
         return sorted(path for root in self.roots(fs) for path in table_leftovers(fs, root, self.options))
@@ -192,6 +185,7 @@ def table_leftovers(fs: FileSystem, root: str, options: TableOptions) -> list[st
     names = {entry.name for entry in fs.read_dir(root) if not entry.name.startswith("LOCK")}
     epochs = sorted(epoch for name in names if (epoch := snapshot_epoch(name)) is not None)
     named = {part.name for epoch in epochs for part in read_snapshot(fs, root, epoch).parts}
+    named |= {name for name in names if (log_number(name) or 0) > max(epochs, default=0)}
     others = {name for name in names - named if snapshot_epoch(name) is None and parse_tag(name) is None}
     tagged = tagged_epochs(names)
     too_many = [part_name(epoch) for epoch in epochs[: -options.keep_snapshots] if epoch not in tagged]

@@ -35,10 +35,6 @@ class TableStore(Store):
         with self._reading(fs) as table:
             return _OpenTable(table).beside()
 
-    def parts(self, fs):
-        with self._reading(fs) as table:
-            return _OpenTable(table).parts()
-
     def roots(self, fs):
         return [entry.name for entry in fs.read_dir("") if entry.is_dir]
 
@@ -71,6 +67,10 @@ class _OpenTable(Opened):
     def flush(self):
         self.table.flush()
 
+    def log(self):
+        """Make durable what was written, and leave it in memory."""
+        self.table.flush(self.table.epoch)
+
     def gc(self):
         self.table.gc()
 
@@ -80,10 +80,6 @@ class _OpenTable(Opened):
 
     def contents(self):
         return {"t": contents(self.table)}
-
-    def parts(self):
-        with self.table.pin() as snapshot:
-            return {"t": [part.id for part in snapshot.parts]}
 
     def close(self):
         self.table.close()

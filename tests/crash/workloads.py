@@ -100,10 +100,36 @@ def rewritten_versions(run: Run) -> None:
 def collection(run: Run) -> None:
     session = run.open()
     for number in range(1, 5):
-        session.add(one(number), durable=True)
+        session.add(one(number))
+        session.flush()
         session.gc()
     session.gc()
     session.add(one(5))
+    session.gc()
+    session.close()
+
+
+@workload
+def logging(run: Run) -> None:
+    """What is in the log is flushed, merged beside, collected, and found by who comes next."""
+    session = run.open()
+    session.add(*rewritten(1, 1), durable=True)
+    session.add(one(2))
+    session.add(*rewritten(3, 3), durable=True)
+    session.flush()
+    session.add(*rewritten(4, None), durable=True)
+    session.gc()
+    session.flush()
+    session.add(one(5), durable=True)
+    session.merge()
+    session.gc()
+    session.add(one(6), durable=True)
+    run.kill(session)
+    session = run.open()
+    session.add(one(7), durable=True)
+    session.gc()
+    run.kill(session)
+    session = run.open()
     session.gc()
     session.close()
 
@@ -164,7 +190,8 @@ def merging(run: Run) -> None:
     """The background merges, whenever it can."""
     session = run.open()
     for number in range(1, 4):
-        session.add(*rewritten(number, number), durable=True)
+        session.add(*rewritten(number, number))
+        session.flush()
         session.merge()
     session.add(one(4))
     session.merge()
@@ -179,7 +206,8 @@ def merging(run: Run) -> None:
 def compaction(run: Run) -> None:
     session = run.open()
     for number in range(1, 4):
-        session.add(*rewritten(number, number), durable=True)
+        session.add(*rewritten(number, number))
+        session.flush()
     session.add(one(4))
     session.compact()
     session.gc()

@@ -12,9 +12,9 @@ from measurefs.backends.memory import MemoryFileSystem
 from measurefs.fs import CorruptionError, join, parent
 from measurefs.part.fetch import fetch
 from measurefs.part.file_part import FilePart
+from measurefs.part.metadata import PartMetadata
 from measurefs.part.part import Scan
 from measurefs.table.recovery import recover
-from measurefs.table.snapshot import SnapshotRecord
 from tests.damage import damages as made
 from tests.damage.damages import Damage
 from tests.damage.oracle import (
@@ -24,6 +24,7 @@ from tests.damage.oracle import (
     IN_PLACE,
     WRONG,
     Verdict,
+    forget,
     judge,
     judge_error,
     judge_verifying,
@@ -103,10 +104,11 @@ def _known_without_asking(store: Store, damage: Damage, fs: MemoryFileSystem) ->
         found = recover(fs, parent(damage.path))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is to be judged
         return judge_error(damage, error)
-    before = _record_without(store, damage.path)
+    right = _parts_without(store, damage.path)
     if [error.path for error in found.damaged] != [damage.path]:
         return Verdict(WRONG, f"it calls these damaged: {found.damaged}")
-    return Verdict(FELL_BACK) if found.record == before else Verdict(WRONG, "it is another snapshot")
+    fell_back = found.record is not None and found.record.parts == right
+    return Verdict(FELL_BACK) if fell_back else Verdict(WRONG, "it is another snapshot")
 
 
 def _read_part(store: Store, damage: Damage, fs: MemoryFileSystem) -> Verdict | None:
@@ -120,10 +122,11 @@ def _read_part(store: Store, damage: Damage, fs: MemoryFileSystem) -> Verdict | 
 
 
 @functools.cache
-def _record_without(store: Store, path: str) -> SnapshotRecord | None:
+def _parts_without(store: Store, path: str) -> list[PartMetadata] | None:
     fs = store.load()
-    fs.delete_file(path)
-    return recover(fs, parent(path)).record
+    forget(fs, path)
+    record = recover(fs, parent(path)).record
+    return None if record is None else record.parts
 
 
 def _write(store: Store, damage: Damage, _: MemoryFileSystem, __: bool) -> Verdict:

@@ -88,21 +88,24 @@ class Store:
         return next(parent(path) for path in self.in_focus if basename(path) == "metadata.json")
 
 
+_KINDS = {".snp": "snapshot", ".part": "compact part", ".log": "log", ".tf": "*.tf", ".tfm": "*.tfm"}
+
+
 def kind_of(path: str) -> str:
     """Return what kind of file a path is: what the table of counts has a line for."""
     name = basename(path)
     if name.startswith("LOCK"):
         return "lock"
-    for suffix, kind in ((".snp", "snapshot"), (".part", "compact part"), (".tf", "*.tf"), (".tfm", "*.tfm")):
+    for suffix, kind in _KINDS.items():
         if name.endswith(suffix):
             return kind
     return name if "." in name else "directory"
 
 
-def options(compact_bytes: int, block_rows: int) -> TableOptions:
+def options(compact_bytes: int, block_rows: int, log_bytes: int = 0) -> TableOptions:
     """Nothing happens by itself."""
     part = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes, summary_rows=64)
-    return TableOptions(flush_interval=3600.0, gc_interval=3600.0, part=part)
+    return TableOptions(flush_interval=3600.0, gc_interval=3600.0, part=part, log_bytes=log_bytes)
 
 
 def runtime() -> Runtime:
@@ -151,6 +154,8 @@ def store_rows(fs: FileSystem, batch: pa.Table, settings: TableOptions, shards: 
             exist_ok=True,
         )
         cpu.write(batch, durable=True)
+        if settings.log_bytes:
+            cpu._tables.abandon()  # or it would be flushed
 
 
 def _fence(fs: FileSystem, root: str) -> None:
@@ -169,14 +174,15 @@ def _files(fs: FileSystem) -> dict[str, bytes]:
 def small() -> Store:
     """Two segments of two shards; files of up to some KiB.
 
-    In the table in focus there are a compact part, a wide one, and a newest snapshot that names what the one before
-    it does. In the table beside it the newest snapshot names more than all others.
+    In the table in focus there are a compact part, a wide one, a newest snapshot that names what the one before
+    it does, and a log. In the table beside it the newest snapshot names more than all others.
     """
     fs = MemoryFileSystem()
     store_rows(fs, rows(48, 6, 2, seed=1), options(COMPACT, 16), shards=2)
     store_rows(fs, rows(10, 6, 1, seed=2), options(WIDE, 16), shards=2)
     root = _focus(_files(fs))
     _fence(fs, root)
+    store_rows(fs, rows(10, 6, 1, seed=5), options(COMPACT, 16, log_bytes=1 << 20), shards=2)
     return Store("small", _files(fs), root)
 
 

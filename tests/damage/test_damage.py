@@ -14,8 +14,8 @@ from tests.damage.oracle import DETECTED, FELL_BACK, HARMLESS, WRONG, ask, judge
 from tests.damage.stores import Store, kind_of, large, small
 
 KINDS = {
-    "snapshot", "compact part", "schema.json", "measurefs.json", "lock", "metadata.json", "meta.bin", "primary.bin",
-    "series.bin", "timestamps.bin", "fields.bin", "*.tf", "*.tfm",
+    "snapshot", "compact part", "log", "schema.json", "measurefs.json", "lock", "metadata.json", "meta.bin",
+    "primary.bin", "series.bin", "timestamps.bin", "fields.bin", "*.tf", "*.tfm",
 }  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from measurefs.fs import open_url
 from measurefs.table import Runtime
 from tests.database.helpers import DAY, numbered
 
-WIDE = TableOptions(part=PartOptions(compact_bytes=0), gc_grace=0, keep_snapshots=1)
-MIXED = TableOptions(part=PartOptions(compact_bytes=648), gc_grace=0, keep_snapshots=1)
+WIDE = TableOptions(log_bytes=0, part=PartOptions(compact_bytes=0), gc_grace=0, keep_snapshots=1)
+MIXED = TableOptions(log_bytes=0, part=PartOptions(compact_bytes=648), gc_grace=0, keep_snapshots=1)
 
 Contents = dict[str, dict[str | None, pa.Table]]
 

@@ -91,7 +91,8 @@ def test_numbers_that_are_multiples_only_at_first(memory_store: Store) -> None:
             table = pa.table(
                 {"time": times, "host": ["a"] * 2000, "bytes": values, "size": pa.array(values, pa.float64())}
             )
-            measure.write(table, durable=True)
+            measure.write(table)
+            measure.flush()
         measure.compact()
         found = measure.query(order="time").to_arrow()
         assert found["bytes"].to_pylist() == sizes

@@ -200,10 +200,12 @@ class TestWidening:
             times = list(range(5000))
             texts = [f"text {number % 7}" for number in times]
             coded = pa.array(texts).dictionary_encode()
-            measure.write({"time": times, "id": ["x"] * 5000, "zone": texts, "v": texts}, durable=True)
+            measure.write({"time": times, "id": ["x"] * 5000, "zone": texts, "v": texts})
+            measure.flush()
             measure.write(pa.table({"time": [5000 + time for time in times], "id": ["x"] * 5000, "v": coded}))
             measure.evolve(tags={"zone": "binary"}, fields={"v": "binary"})
-            measure.write({"time": [10_000], "id": ["x"], "v": [b"\xff"]}, durable=True)
+            measure.write({"time": [10_000], "id": ["x"], "v": [b"\xff"]})
+            measure.flush()
             assert values_of(measure, "v") == [text.encode() for text in texts + texts] + [b"\xff"]
             assert values_of(measure, "zone", where={"v": b"text 3"}, limit=2) == [b"text 3"] * 2
 
@@ -215,6 +217,10 @@ class TestWidening:
             measure.write(one_row(time=2, id="x", v=5), durable=True)
             measure.evolve(fields={"v": "float64"})
             measure.write(one_row(time=3, id="x", v=0.5), durable=True)
+            assert values_of(measure, "v") == [1.0, 5.0, 0.5]
+            with quiet(fs, read_only=True) as reader:
+                assert values_of(reader.measure("m"), "v") == [1.0, 5.0, 0.5]
+            measure.flush()
             assert values_of(measure, "v") == [1.0, 5.0, 0.5]
 
     def test_a_result_made_before_it_is_as_it_was(self, fs: FileSystem) -> None:

@@ -37,7 +37,7 @@ def usage(fs: measurefs.FileSystem) -> list[float]:
 
 def test_stored_but_not_durable_is_told_apart_and_needs_no_second_write(fs):
     measure = opened(fs)
-    fs.add(Fault("write", "*.part", error="disk full", times=None))
+    fs.add(Fault("write", "cpu/seg-*", error="disk full", times=None))
     with pytest.raises(NotDurableError, match=r"cpu/.*No space left.*call flush\(\)") as raised:
         measure.write(ROW, durable=True)
     assert raised.value.errno == errno.ENOSPC
@@ -53,7 +53,7 @@ def test_stored_but_not_durable_is_told_apart_and_needs_no_second_write(fs):
 
 def test_one_table_that_cannot_be_flushed_does_not_keep_the_others_from_it(fs):
     measure = opened(fs)
-    fs.add(Fault("write", "*19700101*.part", times=None))
+    fs.add(Fault("write", "*19700101*.log", times=None))
     with pytest.raises(NotDurableError, match="19700101"):
         measure.write(TWO_DAYS, durable=True)
     assert usage(fs) == [0.75]
@@ -75,7 +75,7 @@ def test_refused_means_that_nothing_of_the_batch_is_stored(fs):
 
 
 def test_after_a_takeover_a_retry_with_its_version_is_harmless(fs):
-    """The snapshot was written, and its writer lost the lock before it was told so."""
+    """The rows were written, and their writer lost the lock before it was told so."""
     old = opened(fs)
     old.write(ROW | {"version": [6]}, durable=True)
     again = ROW | {"usage": [0.75], "version": [7]}

@@ -23,7 +23,8 @@ def fill(database: measurefs.Database, shards: int = 2) -> measurefs.Measure:
     for hour in (6, 18):
         for number, day in enumerate(DAYS):
             times = [f"{day}T{hour:02}:00:00Z"] * len(HOSTS)
-            measure.write({"time": times, "host": HOSTS, "v": [number] * len(HOSTS)}, durable=True)
+            measure.write({"time": times, "host": HOSTS, "v": [number] * len(HOSTS)})
+        measure.flush()
     return measure
 
 
@@ -183,7 +184,8 @@ def test_what_compacting_replaced_goes_in_the_same_process(store_url: Store) -> 
     with open_store(store_url, options=options, background=False) as db:
         cpu = db.create_measure("cpu", entity=["host"], fields={"v": "int64"})
         for number in range(6):
-            cpu.write(one_row(time=number, host="a", v=number), durable=True)
+            cpu.write(one_row(time=number, host="a", v=number))
+            cpu.flush()
     with open_store(store_url, options=options, background=False) as db:
         cpu = db.measure("cpu")
         assert values_of(cpu, "v") == list(range(6))

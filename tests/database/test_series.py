@@ -48,9 +48,9 @@ def test_odd_entities_stay_apart_also_when_they_share_an_id(memory_store: Store,
                     "first": [first for first, _ in pairs],
                     "second": [second for _, second in pairs],
                     "n": [3 * number + part for number in range(len(pairs))],
-                },
-                durable=True,
+                }
             )
+            measure.flush()
         for _ in range(2):
             for number, (first, second) in enumerate(pairs):
                 expected = [3 * number + part for part in range(3)]
@@ -75,9 +75,9 @@ def test_entities_of_every_type_together(memory_store: Store) -> None:
                 pa.table(
                     {name: pa.array(column) for name, column in columns.items()}
                     | {"time": [time] * len(keys), "n": list(range(len(keys)))}
-                ),
-                durable=True,
+                )
             )
+            measure.flush()
         measure.compact()
         for number, (name, port, mac) in enumerate(keys):
             assert values(measure, name=name, port=port, mac=mac) == [number] * 2

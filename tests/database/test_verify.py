@@ -44,7 +44,8 @@ def fill(db: Database) -> Measure:
     )
     for number in range(3):
         time = number // 2 * DAY + number
-        cpu.write(one_row(time=time, host=f"h{number}", rack="r", v=number), durable=True)
+        cpu.write(one_row(time=time, host=f"h{number}", rack="r", v=number))
+        cpu.flush()
     return cpu
 
 
@@ -118,7 +119,8 @@ def test_rows_in_memory_and_a_living_writer_do_not_matter(fs: MemoryFileSystem) 
         assert db.repair(apply=True).actions == []
         flip(fs, parts_of(fs)[0])
         for number in range(8):
-            cpu.write(one_row(time=number, host=f"x{number}", rack=None, v=0), durable=True)
+            cpu.write(one_row(time=number, host=f"x{number}", rack=None, v=0))
+            cpu.flush()
         with pytest.raises(LockError):
             measurefs.repair(fs, apply=True)
         with pytest.raises(LockError):

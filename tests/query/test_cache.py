@@ -54,7 +54,7 @@ def rows() -> pa.Table:
 
 def write(fs: FileSystem) -> None:
     """Two wide parts, one half of the time each, of several pages."""
-    options = TableOptions(part=PartOptions(block_rows=50, compact_bytes=0))
+    options = TableOptions(log_bytes=0, part=PartOptions(block_rows=50, compact_bytes=0))
     with measurefs.open(fs, options=options) as db:
         fields = {"usage": "float64", "n": "int64", "flag": "bool", "note": "string"}
         measure = db.create_measure("m", entity=["host"], tags={"region": "string"}, fields=fields)

@@ -19,7 +19,7 @@ kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact"
 
 def fill(fs: FileSystem, compact_bytes: int = COMPACT) -> list[str]:
     """Write four parts, two a day, with one row each of the values 0 to 3; return their paths."""
-    options = measurefs.TableOptions(part=measurefs.PartOptions(compact_bytes=compact_bytes))
+    options = measurefs.TableOptions(log_bytes=0, part=measurefs.PartOptions(compact_bytes=compact_bytes))
     with measurefs.open(fs, options=options) as db:
         measure = db.create_measure("m", entity=["host"], fields={"v": "int64"})
         for number in range(4):
@@ -114,7 +114,8 @@ def test_what_goes_missing_after_the_opening_is_left_out(compact_bytes: int) -> 
 
 def test_a_part_is_left_out_whole(fs: MemoryFileSystem) -> None:
     """Of several blocks one is damaged."""
-    options = measurefs.TableOptions(part=measurefs.PartOptions(block_rows=4, compact_bytes=WIDE))
+    part = measurefs.PartOptions(block_rows=4, compact_bytes=WIDE)
+    options = measurefs.TableOptions(log_bytes=0, part=part)
     with measurefs.open(fs, options=options) as db:
         measure = db.create_measure("m", entity=["host"], fields={"v": "int64"})
         measure.write({"time": list(range(40)), "host": ["a"] * 40, "v": list(range(40))}, durable=True)
@@ -134,7 +135,8 @@ def test_an_older_row_comes_back_if_its_newer_version_is_left_out(fs: MemoryFile
     with measurefs.open(fs) as db:
         measure = db.create_measure("m", entity=["host"], fields={"v": "int64"})
         for value in (1, 2):
-            measure.write({"time": [0], "host": ["a"], "v": [value]}, durable=True)
+            measure.write({"time": [0], "host": ["a"], "v": [value]})
+            measure.flush()
         assert values_of(measure, "v") == [2]
     newer = sorted(path for path in walk(fs) if path.endswith(".part"))[-1]
     damage(fs, newer)
@@ -227,7 +229,7 @@ def test_a_damaged_summary_is_an_error_or_not_needed(fs: MemoryFileSystem) -> No
         fs, options=measurefs.TableOptions(part=measurefs.PartOptions(compact_bytes=WIDE))
     ) as db:
         measure = db.create_measure("n", entity=["host"], fields={"v": "int64"})
-        measure.write({"time": range(1000), "host": ["a"] * 1000, "v": range(1000)}, durable=True)
+        measure.write({"time": range(1000), "host": ["a"] * 1000, "v": range(1000)})
     (path,) = [path for path in walk(fs, "") if path.endswith("summary.bin")]
     whole = bytearray(fs.read(path))
     whole[-9] ^= 1

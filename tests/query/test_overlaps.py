@@ -75,6 +75,7 @@ def measure() -> Iterator[Measure]:
     """Blocks of 100 rows; nothing is merged."""
     options = TableOptions(
         threads=1,
+        log_bytes=0,
         merge=measurefs.MergeOptions(enabled=False),
         part=PartOptions(block_rows=100, summary_rows=64),
     )

@@ -126,7 +126,8 @@ def write(fs: FileSystem, *tables: pa.Table) -> FileSystem:
             "m", entity=["host"], tags={"region": "string"}, fields=dict.fromkeys(FIELDS, "float64")
         )
         for table in tables:
-            measure.write(table, durable=True)
+            measure.write(table)
+            measure.flush()
     return fs
 
 

@@ -272,7 +272,8 @@ class TestLife:
                 if step % 2:
                     measure.flush()
                     measure.gc()
-            measure.write([row(n, usage=-1.0) for n in range(100)], durable=True)
+            measure.write([row(n, usage=-1.0) for n in range(100)])
+            measure.flush()
             measure.gc()
             for result, rows in zip(results, expected, strict=True):
                 assert numbered(result.to_arrow()).to_pylist() == rows
@@ -290,7 +291,8 @@ class TestLife:
 
     def test_a_batch_iterator_keeps_its_result(self, measure: Measure) -> None:
         batches = measure.query().to_batches()
-        measure.write([row(0, usage=9.0)], durable=True)
+        measure.write([row(0, usage=9.0)])
+        measure.flush()
         measure.gc()
         assert pa.Table.from_batches(batches)["usage"].to_pylist() == [0.5, None]
 
@@ -314,7 +316,8 @@ class TestLife:
     def test_closing_lets_collection_go_on(self, measure: Measure, memory_store: Store) -> None:
         measure.flush()
         result = measure.query()
-        measure.write([row(n) for n in range(50)], durable=True)
+        measure.write([row(n) for n in range(50)])
+        measure.flush()
         before = measure.gc()
         assert result.to_arrow().num_rows == 2
         result.close()
@@ -332,9 +335,9 @@ def test_listed_series_come_in_their_order_from_blocks_far_apart() -> None:
                 "time": [time for _ in hosts for time in range(rows)],
                 "host": [host for host in hosts for _ in range(rows)],
                 "v": list(range(rows * len(hosts))),
-            },
-            durable=True,
+            }
         )
+        measure.flush()
         listed = [hosts[number] for number in (150, 3, 77, 4, 199, 0)]
         result = measure.query(10, 290, {"host": listed}, order="series").to_arrow()
         wanted = [hosts.index(host) * rows + time for host in listed for time in range(10, 290)]

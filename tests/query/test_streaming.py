@@ -61,7 +61,8 @@ def large() -> Iterator[Measure]:
 def fill(measure: Measure) -> None:
     rows = table(0, 5000)
     for number in range(4):
-        measure.write(rows.filter(pa.array(np.arange(len(rows)) // SERIES % 4 == number)), durable=True)
+        measure.write(rows.filter(pa.array(np.arange(len(rows)) // SERIES % 4 == number)))
+        measure.flush()
 
 
 @pytest.fixture
@@ -120,8 +121,8 @@ class TestMemory:
                     "host": [host for host in hosts for _ in times],
                     "n": [1] * 300 * len(times),
                 },
-                durable=True,
             )
+            measure.flush()
             sizes = [batch.num_rows for batch in measure.query(0, order=order).to_batches()]
             assert sum(sizes) == 300 * len(times)
             assert max(sizes) <= 600
@@ -156,7 +157,7 @@ class TestBatches:
 class TestMeanwhile:
     @pytest.fixture
     def measure(self, memory_store: Store) -> Iterator[Measure]:
-        options = TableOptions(gc_grace=0.0, keep_snapshots=1)
+        options = TableOptions(log_bytes=0, gc_grace=0.0, keep_snapshots=1)
         with open_store(memory_store, options=options) as database:
             measure = create(database)
             for number in range(2):
@@ -215,7 +216,8 @@ def test_threads_change_nothing(memory_store: Store, order: str) -> None:
                 tags={"region": "string"},
                 fields={"usage": "float64", "n": "int64"},
             )
-            measure.write(table(0, 1000), durable=True)
+            measure.write(table(0, 1000))
+            measure.flush()
             result = measure.query(order=order)
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, result.schema) as stream:

@@ -34,7 +34,8 @@ def one_part() -> tuple[FileSystem, int]:
     fs = MemoryFileSystem()
     with measurefs.open(fs) as db:
         measure = create(db)
-        measure.write(rows(), durable=True)
+        measure.write(rows())
+        measure.flush()
         ((_, snapshot),) = measure.snapshots().items()
         with snapshot:
             size = sum(piece.size for piece in snapshot.file_parts[0].metadata.sections.values())
@@ -104,7 +105,7 @@ class TestWhatIsNotNeeded:
         assert (work.rows, work.blocks, work.blocks_read) == (2 * EACH, 2, 2)
 
     def test_by_time(self, memory_store: Store) -> None:
-        with open_store(memory_store, options=TableOptions(cache_bytes=0)) as db:
+        with open_store(memory_store, options=TableOptions(cache_bytes=0, log_bytes=0)) as db:
             measure = create(db)
             for number in range(4):
                 measure.write(rows(100 * number, 100), durable=True)
@@ -114,7 +115,7 @@ class TestWhatIsNotNeeded:
             assert measure.query(1000, 2000).explain().requests == 0
 
     def test_by_values(self, memory_store: Store) -> None:
-        with open_store(memory_store, options=TableOptions(cache_bytes=0)) as db:
+        with open_store(memory_store, options=TableOptions(cache_bytes=0, log_bytes=0)) as db:
             measure = create(db)
             for number in range(4):
                 measure.write(rows(100 * number, 100), durable=True)
@@ -139,7 +140,7 @@ class TestWhatIsNotNeeded:
         self, memory_store: Store, threshold: int
     ) -> None:
         """One of two parts can have no wanted row, but it says which rows of the other still count."""
-        with open_store(memory_store, options=TableOptions(cache_bytes=0)) as db:
+        with open_store(memory_store, options=TableOptions(cache_bytes=0, log_bytes=0)) as db:
             measure = create(db)
             measure.write(rows(0, 10, add=10_000), durable=True)
             measure.write(rows(5, 1, add=0), durable=True)

@@ -172,11 +172,13 @@ def test_06_if_all_snapshots_are_torn_nothing_is_deleted(local_store: Store) -> 
         }
 
 
+@pytest.mark.parametrize("log_bytes", [0, 4 << 20], ids=["parts", "log"])
 @kinds
-def test_07_what_was_acknowledged_as_durable_survives_a_power_cut(compact_bytes: int) -> None:
+def test_07_what_was_acknowledged_as_durable_survives_a_power_cut(compact_bytes: int, log_bytes: int) -> None:
     """Most files of a part, and the snapshot, were never synced: a power cut left empty files, and a panic loop."""
     fs = CrashFileSystem()
-    options = TableOptions(flush_interval=1e9, part=PartOptions(compact_bytes=compact_bytes))
+    part = PartOptions(compact_bytes=compact_bytes)
+    options = TableOptions(flush_interval=1e9, log_bytes=log_bytes, part=part)
     with measurefs.open(fs, options=options) as db:
         measure = make(db)
         for number in range(1, 4):
@@ -272,6 +274,7 @@ def test_12_no_rows_are_no_part(store: Store) -> None:
         make(db).write(row(1), durable=True)
         for data in empty:
             assert make(db).write(data, durable=True) == 0
+        make(db).flush()
         (stats,) = make(db).stats().values()
         assert (stats["file_parts"], stats["memory_parts"], stats["rows"]) == (1, 0, 1)
     with open_store(store) as db:

@@ -25,7 +25,7 @@ from tests.database.helpers import DAY, HOUR, one_row, open_store, rows_of, valu
 from tests.part.made import entity_list
 from tests.table.tables import read_snapshot
 
-MANUAL = TableOptions(flush_interval=1e9, gc_interval=1e9)
+MANUAL = TableOptions(flush_interval=1e9, log_bytes=0, gc_interval=1e9)
 
 
 def make(db: Database, **settings: Any) -> Measure:

@@ -35,9 +35,11 @@ kinds = pytest.mark.parametrize("compact_bytes", [COMPACT, WIDE], ids=["compact"
 
 
 def options(compact_bytes: int = COMPACT, block_rows: int = 4096) -> TableOptions:
-    """Nothing is flushed or collected by itself, and nothing kept."""
+    """Nothing is flushed or collected by itself, nothing kept, and what is durable is in parts."""
     part = PartOptions(block_rows=block_rows, compact_bytes=compact_bytes)
-    return TableOptions(flush_interval=1e9, gc_interval=1e9, gc_grace=0.0, keep_snapshots=1, part=part)
+    return TableOptions(
+        flush_interval=1e9, log_bytes=0, gc_interval=1e9, gc_grace=0.0, keep_snapshots=1, part=part
+    )
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def found_by(measure: measurefs.Measure, first: int, last: int, how: dict[str, A
 class TestQueryResult:
     """TestQueryResult, through the public interface; rows instead of runs of one series."""
 
-    OPTIONS = measurefs.TableOptions(series_hash=BY_NUMBER, flush_interval=1e9)
+    OPTIONS = measurefs.TableOptions(series_hash=BY_NUMBER, flush_interval=1e9, log_bytes=0)
 
     @pytest.mark.parametrize(("writes", "how", "first", "last", "expected"), CASES)
     def test_order_and_duplicates(self, store_url, writes, how, first, last, expected):
