@@ -50,6 +50,7 @@ def imports(run: Run, rounds: int) -> None:
         if engine is run.engines[0]:
             _time(run, "cold.import", MACHINE, "-c", "")
             _time(run, "cold.process", MACHINE, "-c", "import benchmarks.cold")
+            _time(run, "cold.import_alone", "measurefs", "-c", "import measurefs")
             _time(run, "cold.help", "measurefs", "-m", "measurefs.cli", "--help")
 
 

@@ -89,6 +89,7 @@ MEASURES = (
     Measure("cold.open_answer", "the same to one series for an hour", "ms"),
     Measure("cold.process", "whole process to one series for an hour", "ms"),
     Measure("cold.import", "process that imports the engine", "ms"),
+    Measure("cold.import_alone", "process that imports measurefs, for later", "ms"),
     Measure("cold.help", "measurefs --help", "ms"),
     Measure("growth.memory", "peak memory of the largest ingest", "MiB"),
     *(

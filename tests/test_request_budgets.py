@@ -102,32 +102,63 @@ def is_renewal(request: Request) -> bool:
 
 
 def filled(opened: Callable[..., Database], batches: int, **settings: Any) -> None:
+    """Write a part of each batch."""
     with opened(**settings) as db:
         cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
         for number in range(batches):
-            cpu.write(batch(number), durable=True)
+            cpu.write(batch(number))
+            cpu.flush()
 
 
-def test_a_durable_write_is_two_puts_and_one_look_at_the_lock(
-    opened: Callable[..., Database], spent: Callable[[], dict[str, int]]
+@pytest.mark.parametrize("compact_bytes", [8 << 20, 0], ids=["compact", "wide"])
+def test_a_durable_write_is_one_put_and_one_look_at_the_lock(
+    opened: Callable[..., Database], spent: Callable[[], dict[str, int]], compact_bytes: int
 ) -> None:
-    db = opened()
+    """However the parts are that its rows will be in."""
+    db = opened(part=PartOptions(compact_bytes=compact_bytes))
     cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
     cpu.write(batch(0), durable=True)
     for number in range(1, 4):
         spent()
         cpu.write(batch(number), durable=True)
+        assert spent() == {"PUT": 1, "GET": 1}
+
+
+def test_a_flush_is_two_puts_and_one_look_at_the_lock(
+    opened: Callable[..., Database], spent: Callable[[], dict[str, int]]
+) -> None:
+    """A part and a snapshot, whether its rows are durable already or not."""
+    db = opened()
+    cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
+    for durable in (False, True):
+        cpu.write(batch(0), durable=True)
+        cpu.write(batch(1), durable=durable)
+        spent()
+        cpu.flush()
         assert spent() == {"PUT": 2, "GET": 1}
+        cpu.flush()
+        assert spent() == {}
 
 
-def test_a_durable_write_of_a_wide_part_is_a_put_for_each_section(
+def test_a_durable_write_that_is_large_is_a_part_and_a_snapshot(
+    opened: Callable[..., Database], spent: Callable[[], dict[str, int]]
+) -> None:
+    db = opened()
+    cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
+    cpu.write(batch(0), durable=True)
+    spent()
+    cpu.write(batch(1, rows=400_000), durable=True)
+    assert spent() == {"PUT": 2, "GET": 1}
+
+
+def test_a_flush_of_a_wide_part_is_a_put_for_each_section(
     opened: Callable[..., Database], spent: Callable[[], dict[str, int]]
 ) -> None:
     db = opened(part=PartOptions(compact_bytes=0))
     cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
     cpu.write(batch(0), durable=True)
     spent()
-    cpu.write(batch(1), durable=True)
+    cpu.flush()
     with next(iter(cpu.snapshots().values())) as snapshot:
         sections = len(snapshot.file_parts[-1].metadata.sections)
     assert spent() == {"PUT": sections + 2, "GET": 1}  # and metadata.json, and the snapshot
@@ -147,6 +178,24 @@ def test_opening_to_the_first_answer(
     assert rows == 50
     assert spent() == {"GET": 3}  # the snapshot; of the one part with such rows the index, and the chunks
     assert cpu.query(**WINDOW).to_arrow().num_rows == rows
+    assert spent() == {}
+
+
+@pytest.mark.parametrize("batches", [1, 12])
+def test_opening_beside_a_writer_to_the_first_answer(
+    opened: Callable[..., Database], spent: Callable[[], dict[str, int]], batches: int
+) -> None:
+    """As if it had flushed, and one request for what each part of the log says of itself: all of these at once."""
+    writer = opened()
+    written = writer.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
+    for number in range(batches):
+        written.write(batch(number), durable=True)
+    spent()
+    cpu = opened(read_only=True).measure("cpu")
+    assert spent() == {"GET": 2, "LIST": 1}
+    assert cpu.query(**WINDOW).to_arrow().num_rows == 50
+    assert spent() == {"GET": 1 + batches + 2}
+    assert cpu.query(**WINDOW).to_arrow().num_rows == 50
     assert spent() == {}
 
 
@@ -184,6 +233,14 @@ def test_round_trips_of_a_cold_query(opened: Callable[..., Database], s3_proxy: 
             assert trips.taken == 3
             assert cpu.query(where={"host": "h07"}).to_arrow().num_rows == 600
             assert trips.taken == 6
+        with opened() as writer:
+            for number in range(6, 12):
+                writer.measure("cpu").write(batch(number), durable=True)
+            trips.taken = 0
+            with measurefs.open(trips, read_only=True, background=False) as reader:
+                found = reader.measure("cpu").query(where={"host": "h07"}).to_arrow()
+                assert found.num_rows == 1200
+                assert trips.taken == 7  # one more for what the parts of the log say of themselves
 
 
 def test_a_refresh_that_finds_nothing_is_one_request(
@@ -207,10 +264,16 @@ def test_a_refresh_that_finds_nothing_is_one_request(
 def test_closing(opened: Callable[..., Database], spent: Callable[[], dict[str, int]]) -> None:
     db = opened()
     cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
-    cpu.write(batch(0), durable=True)
+    cpu.write(batch(0))
+    cpu.flush()
     spent()
     db.close()
     assert spent() == {"PUT": 1}  # the lock is marked released
+    db = opened()
+    db.measure("cpu").write(batch(1), durable=True)
+    spent()
+    db.close()
+    assert spent() == {"PUT": 2 + 1, "GET": 1}  # after a flush
     reader = opened(read_only=True)
     reader.measure("cpu").query().to_arrow()
     spent()
@@ -223,7 +286,8 @@ def test_collecting(opened: Callable[..., Database], spent: Callable[[], dict[st
     db = opened(keep_snapshots=1)
     cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
     for number in range(5):
-        cpu.write(batch(number), durable=True)
+        cpu.write(batch(number))
+        cpu.flush()
     spent()
     db.step()
     counts = spent()
@@ -239,7 +303,8 @@ def test_merging_reads_each_small_part_by_one_request(
     db = opened()
     cpu = db.measure("cpu")
     for number in range(4, 8):
-        cpu.write(batch(number), durable=True)
+        cpu.write(batch(number))
+        cpu.flush()
     spent()
     cpu.compact()
     assert spent() == {"GET": 4 + 1, "PUT": 2}

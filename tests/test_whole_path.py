@@ -84,7 +84,8 @@ def test_questions_have_the_same_answers(any_fs: FileSystem) -> None:
             "room", entity=["source"], tags={"room": "string"}, fields={"value": "float64"}, interval="1d"
         )
         for start in range(0, len(frame), 1_500):
-            room.write(frame.iloc[start : start + 1_500], durable=True)
+            room.write(frame.iloc[start : start + 1_500])
+            room.flush()
     rows = frame.drop_duplicates(["source", "time"], keep="last")
     with measurefs.open(any_fs, read_only=True) as db:
         room = db.measure("room")

@@ -108,6 +108,16 @@ def encode(column: pa.Array | npt.NDArray[Any], encoding: NumberEncoding, *, cod
     return Chunk(bytes((flags,)) + head + body, nulls, low, high)
 
 
+def encode_runs(
+    values: npt.NDArray[Any], bounds: Sequence[int], encoding: NumberEncoding, *, codes: bool = False
+) -> list[Chunk]:
+    """Encode consecutive chunks of an int64 or float64 array that holds no nulls, each as `encode` does."""
+    flag = _ALL_CODES if codes else _ALL_NUMBERS
+    return [
+        Chunk(flag + run.data, 0, run.low, run.high) for run in numbers.encode_runs(values, bounds, encoding)
+    ]
+
+
 def plain(column: pa.Array) -> pa.Array | npt.NDArray[Any]:
     """Return a column of numbers without nulls as their array, one of codes as theirs (int64), any other as it is."""
     if column.null_count:

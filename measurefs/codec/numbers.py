@@ -9,6 +9,7 @@ pcodec, for what is read seldom and soon written again.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -163,6 +164,49 @@ def encode(values: Numbers, encoding: NumberEncoding) -> Encoded:
     if math.isnan(low):
         low, high = np.fmin.reduce(floats), np.fmax.reduce(floats)
     return Encoded(_pack(floats, encoding.floats, _NO_DECIMALS), *_bits(low, high))
+
+
+def encode_runs(values: Numbers, bounds: Sequence[int], encoding: NumberEncoding) -> list[Encoded]:
+    """Encode consecutive runs, each as `encode` does, but prepare all of them together.
+
+    Parameters
+    ----------
+    values : int64 or float64 array, shape (n,)
+        Contiguous.
+    bounds : sequence of int
+        Where each run of at least one value begins, and at the end n.
+    """
+    if len(bounds) == 2:
+        return [encode(values, encoding)]
+    bits, starts = values.view(np.int64), np.array(bounds[:-1])
+    if values.dtype == np.int64:
+        lows, highs = np.minimum.reduceat(bits, starts), np.maximum.reduceat(bits, starts)
+        stored: npt.NDArray[Any] | None = bits.astype(
+            _narrowest(int(lows.min()), int(highs.max())), copy=False
+        )
+        config, decimals = encoding.integers, _NO_DECIMALS
+    else:
+        floats = values.view(np.float64)
+        ends = np.minimum.reduceat(floats, starts), np.maximum.reduceat(floats, starts)
+        lows, highs = (each.view(np.int64) for each in ends)
+        stored, config, decimals = floats, encoding.floats, _NO_DECIMALS
+        if encoding.decimals is not None:
+            stored = _scale(floats, encoding.decimals, float(ends[0].min()), float(ends[1].max()))
+            config, decimals = encoding.integers, encoding.decimals
+        elif np.isnan(ends[0]).any():
+            stored = None
+    runs = list(itertools.pairwise(bounds))
+    if stored is None or encoding.repeated:
+        return [encode(values[first:last], encoding) for first, last in runs]
+    differs = (bits[starts] != bits[np.array(bounds[1:]) - 1]).tolist()
+    return [
+        Encoded(_pack(stored[first:last], config, decimals), low, high)
+        if several
+        else encode(values[first:last], encoding)
+        for (first, last), several, low, high in zip(
+            runs, differs, lows.tolist(), highs.tolist(), strict=True
+        )
+    ]
 
 
 def _encode_repeated(values: Numbers, changes: npt.NDArray[np.int64], encoding: NumberEncoding) -> Encoded:

@@ -115,8 +115,7 @@ class Sections:
     def _write_compact(self, sections: Mapping[str, bytes], metadata: PartMetadata) -> PartMetadata:
         sealed = seal(metadata)
         trailer = TRAILER.pack(len(sealed), MAGIC)
-        data = b"".join((*sections.values(), sealed, trailer))
-        self._fs.write(join(self._root, metadata.name), data, exclusive=metadata.commit is not None)
+        self._fs.write(join(self._root, metadata.name), b"".join((*sections.values(), sealed, trailer)))
         return metadata
 
     def discard(self) -> None:

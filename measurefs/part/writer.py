@@ -303,8 +303,14 @@ class PartWriter:
 
         def encode(first: int) -> _Encoded:
             window = bounds[first : first + _BLOCKS_PER_TASK + 1]
-            pieces = [plain[start:stop] for start, stop in itertools.pairwise(window)]
-            chunks = [codec.encode(piece, encoding, codes=coded is not None) for piece in pieces]
+            if isinstance(plain, np.ndarray):
+                bounds_here = [bound - window[0] for bound in window]
+                values_here = plain[window[0] : window[-1]]
+                chunks = codec.encode_runs(values_here, bounds_here, encoding, codes=coded is not None)
+            else:
+                chunks = [
+                    codec.encode(plain[start:stop], encoding) for start, stop in itertools.pairwise(window)
+                ]
             if not summarised:
                 return _Encoded(chunks)
             ends = layout.firsts[[first, first + len(chunks)]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from measurefs.fs.errors import ClosedError, ExistError, FencedError, FileSystemError, NotExistError
 from measurefs.fs.filesystem import FileSystem, LockFile
@@ -83,15 +83,14 @@ class Flusher:
         self._introducer = introducer
         self._log = Log(fs, root, lock, introducer, options, runtime)
         self._parent = self.committed
-        self._uncommitted = False
+        self._uncommitted: set[int] = set()
         self._options = options
         self._runtime = runtime
         self._encodings = Encodings(options.part.level, options.part.slack)
-        self._group = Group(runtime.monotonic)
+        self._commits, self._flushes = Group(runtime.monotonic), Group(runtime.monotonic)
         self._outputs = outputs
         self._recent = recent
         self.flushed_bytes = 0
-        self._flushing = threading.Lock()
         self._closed = False
 
     def flush(self, epoch: int | None = None) -> None:
@@ -109,46 +108,53 @@ class Flusher:
         ClosedError
             The table was closed meanwhile.
         """
-        if epoch is not None and self._log_until(epoch):
-            return
-        with self._alone(), self._introducer.pin() as snapshot:
-            if epoch is None or epoch > self.durable:
+        if epoch is None:
+            with self._alone(), self._introducer.pin() as snapshot:
                 self._settle(snapshot)
+            return
 
-    def _log_until(self, epoch: int) -> bool:
-        """Make rows durable by the log, those of others that wait with them; False if it is not the place for them."""
-        with self._turn(lambda: epoch <= self.durable) as mine:
-            if not mine:
-                return True
-            with self._group.together(), self._introducer.pin() as snapshot:
-                waiting = self._log.waiting(snapshot)
-                if self._uncommitted or not self._log.takes(waiting):
-                    return False
-                if waiting:
-                    certain, self.certain = self.certain, False
-                    self._parent = self._log.append(waiting, snapshot.epoch, self._parent, self.schema)
-                    self.certain = certain  # what an earlier attempt left uncertain only a snapshot settles
-                self.durable = max(self.durable, snapshot.epoch)
-                return True
+        def is_served() -> bool:
+            return epoch <= self.durable
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let only one write parts at a time; the log goes on meanwhile, and commits."""
-        with self._flushing:
-            self._check_open()
-            yield
-
-    @contextlib.contextmanager
-    def _turn(self, is_served: Callable[[], bool] | None = None) -> Iterator[bool]:
-        """Commit within the block, or not at all if it gives False: others did."""
-        with self._group.turn(is_served) as mine:
+        with self._turn(is_served) as mine:
+            if not mine or self._logged():
+                return
+        with self._alone(is_served) as mine:
             if mine:
-                self._check_open()
-            yield mine
+                with self._flushes.together(), self._introducer.pin() as snapshot:
+                    self._settle(snapshot)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"table {self._root!r} was closed meanwhile; open it again")
+    def _logged(self) -> bool:
+        """Make all rows durable by the log, within a turn; False if it is not the place for them."""
+        if not self._is_for_log():
+            return False
+        with self._commits.together(), self._introducer.pin() as snapshot:
+            waiting = self._log.waiting(snapshot)
+            if waiting:
+                certain, self.certain = self.certain, False
+                self._parent = self._log.append(waiting, snapshot.epoch, self._parent, self.schema)
+                self.certain = certain  # what an earlier attempt left uncertain only a snapshot settles
+            self.durable = max(self.durable, snapshot.epoch)
+        return True
+
+    def _is_for_log(self) -> bool:
+        with self._introducer.pin() as snapshot:
+            return not self._uncommitted and self._log.takes(self._log.waiting(snapshot))
+
+    def _alone(self, is_served: Callable[[], bool] | None = None) -> AbstractContextManager[bool]:
+        """Let only one write parts at a time; the log goes on meanwhile, and commits."""
+        return self._having(self._flushes, is_served)
+
+    def _turn(self, is_served: Callable[[], bool] | None = None) -> AbstractContextManager[bool]:
+        """Let only one commit at a time; who has both is alone first."""
+        return self._having(self._commits, is_served)
+
+    @contextlib.contextmanager
+    def _having(self, group: Group, is_served: Callable[[], bool] | None) -> Iterator[bool]:
+        with group.turn(is_served) as mine:
+            if mine and self._closed:
+                raise ClosedError(f"table {self._root!r} was closed meanwhile; open it again")
+            yield mine
 
     def _settle(self, snapshot: Snapshot) -> None:
         with self._written(snapshot.memory_parts) as introduce, self._turn():
@@ -189,7 +195,7 @@ class Flusher:
 
     def close(self) -> None:
         """Release the lock when no flush is under way; nothing is flushed or committed after it."""
-        with self._flushing, self._group.turn():
+        with self._flushes.turn(), self._commits.turn():
             self._closed = True
             self._lock.close(clean=self.certain)
 
@@ -199,8 +205,16 @@ class Flusher:
 
     def rows_at_risk(self, snapshot: Snapshot) -> int:
         """Return how many rows of a snapshot are not durable yet."""
-        files = (part for part in snapshot.file_parts if part.id > self.committed)
-        return sum(part.rows for part in (*self._log.waiting(snapshot), *files))
+        rows = sum(part.rows for part in self._log.waiting(snapshot))
+        if self._uncommitted:  # a merge may have taken one of them up
+            since = min(self.committed, *self._uncommitted)
+            rows += sum(part.rows for part in snapshot.file_parts if part.id >= since)
+        return rows
+
+    @property
+    def logged_bytes(self) -> int:
+        """What was written to the log since the table was opened."""
+        return self._log.written_bytes
 
     @property
     def log_numbers(self) -> set[int]:
@@ -225,7 +239,8 @@ class Flusher:
             replaced = {each.id for each in memory}
 
             def introduce() -> list[FilePart]:
-                self._uncommitted = True
+                if not self._log.has(replaced):
+                    self._uncommitted.add(number)
                 self._introducer.introduce(lambda snapshot, _: snapshot.with_replaced(replaced, part))
                 writing.close()  # from here on its files stay, whatever happens
                 return [part]
@@ -275,7 +290,8 @@ class Flusher:
             raise
         self._lock.check()
         self._log.cut(log)
-        self.certain, self._uncommitted = True, False
+        self.certain = True
+        self._uncommitted.clear()
         self.committed = self._parent = epoch
         self._committed_parts = [part.id for part in parts]
 

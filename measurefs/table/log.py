@@ -9,12 +9,12 @@ names the parts of the log that are still needed, like all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from measurefs.fs.errors import CorruptionError, ExistError, FencedError
+from measurefs.fs.errors import CorruptionError
 from measurefs.fs.filesystem import DirEntry, FileSystem, LockFile
 from measurefs.fs.paths import join
 from measurefs.part.file_part import read_metadata
@@ -83,6 +83,7 @@ class Log:
         self._runtime = runtime
         self._encodings = Encodings(options.part.level, raw=True)
         self._parts: list[_Logged] = []
+        self._memory: frozenset[int] = frozenset()
 
     @property
     def is_long(self) -> bool:
@@ -91,8 +92,12 @@ class Log:
 
     def waiting(self, snapshot: Snapshot) -> list[MemoryPart]:
         """Return the parts in memory whose rows it has not."""
-        known: frozenset[int] = frozenset().union(*(part.memory for part in self._parts))
+        known = self._memory
         return [part for part in snapshot.memory_parts if part.id not in known]
+
+    def has(self, memory: Collection[int]) -> bool:
+        """Whether it has the rows of all of these parts in memory."""
+        return self._memory.issuperset(memory)
 
     def takes(self, parts: Sequence[MemoryPart]) -> bool:
         """Whether it is the place for the rows of parts in memory: there are few, in it and in these."""
@@ -122,23 +127,21 @@ class Log:
         self.numbers.add(number)
         rows = merge_rows([part.held for part in parts], schema.arrow_types())
         commit = Commit(epoch, parent, self._runtime.now())
-        try:
-            metadata = write_part(
-                self._fs,
-                self._root,
-                number,
-                rows,
-                schema.entity,
-                schema.columns,
-                self._options.part,
-                self._encodings,
-                commit=commit,
-            )
-        except ExistError as error:
-            raise FencedError("write", self._root, "another writer committed under this number") from error
+        metadata = write_part(
+            self._fs,
+            self._root,
+            number,
+            rows,
+            schema.entity,
+            schema.columns,
+            self._options.part,
+            self._encodings,
+            commit=commit,
+        )
         self._fs.sync_path(self._root)
         self._lock.check()
         self._parts.append(_Logged(metadata, frozenset(part.id for part in parts)))
+        self._memory |= self._parts[-1].memory
         self.written_bytes += metadata.compressed_bytes
         return number
 
@@ -151,6 +154,7 @@ class Log:
         """Keep only these parts: a later snapshot that names them, and has all other rows, is committed."""
         self.numbers = {part.id for part in needed}
         self._parts = [part for part in self._parts if part.metadata.id in self.numbers]
+        self._memory = frozenset().union(*(part.memory for part in self._parts))
 
 
 def read_log(

@@ -29,12 +29,16 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
 
 def describe_writing(flusher: Flusher, merger: Merger) -> dict[str, Any]:
     """Return what was written since the table was opened, and what that cost: bytes in all per byte flushed."""
-    flushed, merged = flusher.flushed_bytes, merger.merged_bytes
+    flushed, written = (
+        flusher.flushed_bytes,
+        flusher.logged_bytes + flusher.flushed_bytes + merger.merged_bytes,
+    )
     return {
-        "committed_epoch": flusher.committed,
+        "committed_epoch": max(flusher.committed, flusher.durable),
+        "logged_bytes": flusher.logged_bytes,
         "flushed_bytes": flushed,
         "merges": merger.merges,
-        "merged_bytes": merged,
-        "write_amplification": (flushed + merged) / flushed if flushed else None,
+        "merged_bytes": merger.merged_bytes,
+        "write_amplification": written / flushed if flushed else None,
         "merge_error": str(error) if (error := merger.trouble) else None,
     }

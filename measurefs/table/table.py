@@ -11,6 +11,7 @@ from measurefs.fs.errors import (
     ClosedError,
     CorruptionError,
     FencedError,
+    FileSystemError,
     PermissionError_,
 )
 from measurefs.fs.filesystem import DirEntry, FileSystem, LockFile
@@ -156,11 +157,12 @@ class TsTable(TableView):
             self._admission.close()
             try:
                 self.flush()
-            except BaseException:
+            except BaseException as error:
                 if self.closed:  # by another thread, which has made the rows durable or given them up
                     return
-                self._admission.reopen()
-                raise
+                if not isinstance(error, FileSystemError) or self.rows_at_risk():  # and not all in the log
+                    self._admission.reopen()
+                    raise
         untold = self._fenced if self._fenced is self._attempts.last_error else None
         self.abandon()
         if untold is not None:

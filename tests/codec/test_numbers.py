@@ -60,6 +60,39 @@ def test_any_encoding_is_correct_for_any_floats(sample, data):
     round_trip(column, numbers.choose(columns.numbers_of(sample), 4))
 
 
+ENCODINGS = {name: numbers.choose(columns.numbers_of(sample), 4) for name, sample in SAMPLES.items()}
+ENCODINGS["as they are"] = numbers.RAW
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_runs_that_are_encoded_together_come_back_each(encoding, data):
+    integers = st.lists(INTEGERS, min_size=1, max_size=20) | st.lists(st.just(7), min_size=1, max_size=20)
+    decimals = st.lists(DECIMALS, min_size=1, max_size=20).map(pa.array)
+    kind = data.draw(
+        st.sampled_from(
+            [integers.map(lambda run: pa.array(run, pa.int64())), floats_of_any_bits() | decimals]
+        )
+    )
+    runs = data.draw(st.lists(kind, min_size=1, max_size=5))
+    bounds = np.cumsum([0, *map(len, runs)]).tolist()
+    together = columns.encode_runs(columns.plain(pa.concat_arrays(runs)), bounds, encoding)
+    for run, chunk in zip(runs, together, strict=True):
+        assert values(columns.decode(chunk.data, len(run), kind_of(run), None, "file")) == values(run)
+        alone = columns.encode(run, encoding)
+        assert values(pa.array([chunk.low, chunk.high])) == values(pa.array([alone.low, alone.high]))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_numbers_stored_as_they_are_and_cut_short_are_corruption(kind):
+    column = np.arange(100).astype(kind)
+    chunk = columns.encode(column, numbers.RAW)
+    for size in (4, 50, len(chunk.data) - 1):
+        with pytest.raises(CorruptionError):
+            columns.decode_numbers([chunk.data[:size]], np.empty(100, kind), [(0, 100)], "file")
+
+
 @pytest.mark.parametrize("level", [0, 4, 8, 12])
 @settings(deadline=None, max_examples=40)
 @given(column=st.lists(INTEGERS, min_size=1, max_size=40).map(pa.array) | floats_of_any_bits())

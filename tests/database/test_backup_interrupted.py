@@ -137,9 +137,7 @@ class TestWriters:
 
 
 def small(fs: FileSystem) -> None:
-    options = TableOptions(
-        log_bytes=0, part=PartOptions(compact_bytes=600), gc_grace=0, keep_snapshots=1
-    )
+    options = TableOptions(log_bytes=0, part=PartOptions(compact_bytes=600), gc_grace=0, keep_snapshots=1)
     with quiet(fs, options) as database:
         measure = database.create_measure("m", entity=["host"], fields={"v": "int64"})
         measure.write(one_row(time=1, host="x", v=1), durable=True)

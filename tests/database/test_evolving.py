@@ -174,7 +174,9 @@ class TestWidening:
     ) -> None:
         with quiet(fs) as database:
             measure = make(database, v=old)
-            measure.write({"time": [1, 2, 3], "id": ["x", "y", "x"], "v": before}, durable=flushed != "no")
+            measure.write({"time": [1, 2, 3], "id": ["x", "y", "x"], "v": before})
+            if flushed != "no":
+                measure.flush()
             measure.evolve(fields={"v": new})
             measure.write({"time": [4], "id": ["x"], "v": after})
             assert values_of(measure, "v") == found

@@ -242,7 +242,7 @@ def test_making_and_removing_need_to_be_the_writer(memory_store: Store) -> None:
 
 def test_times_and_epochs_go_back_as_far_as_snapshots_are_kept(fs: FileSystem) -> None:
     clock = Clock()
-    options = TableOptions(gc_grace=0.0, keep_snapshots=3)
+    options = TableOptions(log_bytes=0, gc_grace=0.0, keep_snapshots=3)
     with measurefs.open(fs, options=options, runtime=runtime(clock), background=False) as database:
         measure = make(database)
         times = {}
@@ -265,6 +265,31 @@ def test_times_and_epochs_go_back_as_far_as_snapshots_are_kept(fs: FileSystem) -
         with pytest.raises(SchemaError, match="has been collected; there are the epochs"):
             measure.query(as_of=1)
         assert whole(measure, as_of=np.datetime64(times[2], "ns"), end=START) is None  # no table of that span
+
+
+def test_times_and_epochs_go_back_to_each_durable_write_since_the_last_flush(fs: FileSystem) -> None:
+    clock = Clock()
+    with open_database(fs, clock) as database:
+        measure = make(database)
+        times, epochs = {}, {}
+        for value in range(1, 7):
+            write(measure, value, durable=True)
+            times[value] = clock()
+            (epochs[value],) = {table["committed_epoch"] for table in measure.stats().values()}
+            measure.gc()
+        write(measure, 7)
+        with open_database(fs, clock, read_only=True) as reading:
+            for asked in (measure, reading.measure("m")):
+                for value in range(1, 7):
+                    assert whole(asked, as_of=np.datetime64(times[value], "ns")) == value
+                    assert whole(asked, as_of=epochs[value]) == value
+            (newest,) = {table["committed_epoch"] for table in reading.measure("m").stats().values()}
+            assert whole(measure, as_of=newest) == 6
+        measure.flush()
+        measure.gc()
+        with pytest.raises(SchemaError, match="has been collected; there are the epochs"):
+            measure.query(as_of=np.datetime64(times[6], "ns"))
+        assert whole(measure) == 7
 
 
 @pytest.mark.parametrize("bad", [True, 1.5, "soon", object(), b"x"])

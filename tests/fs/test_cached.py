@@ -684,8 +684,9 @@ def rows(count: int, first: int = 0) -> pa.Table:
 def fill(url: str | FileSystem, options: dict[str, object], **more: object) -> None:
     with measurefs.open(url, storage_options=options, **more) as db:
         cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"}, exist_ok=True)
-        cpu.write(rows(3000), durable=True)
-        cpu.write(rows(3000, first=3000), durable=True)
+        for first in (0, 3000):
+            cpu.write(rows(3000, first=first))
+            cpu.flush()
 
 
 def ask(db: measurefs.Database) -> list[dict[str, object]]:
@@ -762,7 +763,8 @@ def test_writing_and_merging_through_a_cache(memory_store: Store) -> None:
     with measurefs.open(memory_store.url, cache=cache, cache_limit=200_000) as db:
         cpu = db.create_measure("cpu", entity=["host"], fields={"usage": "float64"})
         for first in range(0, 6000, 1000):
-            cpu.write(rows(1000, first=first), durable=True)
+            cpu.write(rows(1000, first=first))
+            cpu.flush()
             cpu.query().to_arrow()
         cpu.compact()
         cpu.gc()

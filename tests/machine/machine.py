@@ -65,7 +65,12 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(
         options=st.builds(
-            Options, st.booleans(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([2, 4])
+            Options,
+            st.booleans(),
+            st.integers(1, 3),
+            st.integers(1, 4),
+            st.sampled_from([2, 4]),
+            st.sampled_from([4 << 20, 500, 0]),
         ),
         spec=SPECS,
         batches=st.lists(ROWS, min_size=1, max_size=4),

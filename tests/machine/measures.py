@@ -50,9 +50,11 @@ class Options:
     keep: int
     block_rows: int
     least_inputs: int
+    log_bytes: int
 
     def of_tables(self) -> TableOptions:
         return TableOptions(
+            log_bytes=self.log_bytes,
             gc_grace=0.0,
             keep_snapshots=self.keep,
             gc_interval=PERIOD,

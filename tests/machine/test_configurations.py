@@ -26,6 +26,7 @@ class Configuration:
     kind: str = "memory"
     part: PartOptions = dataclasses.field(default_factory=PartOptions)
     flush_bytes: int = 64 << 20
+    log_bytes: int = 4 << 20
     keep_snapshots: int = 2
     collect: int = 0
     compact: int = 0
@@ -40,6 +41,7 @@ CONFIGURATIONS = {
     "wide parts": Configuration(part=PartOptions(compact_bytes=0, block_rows=128)),
     "hard compression": Configuration(part=PartOptions(level=9)),
     "flushed at once": Configuration(flush_bytes=1),
+    "no log": Configuration(log_bytes=0),
     "flushed often": Configuration(flush_bytes=1 << 14, collect=7),
     "collected always": Configuration(collect=1, keep_snapshots=1),
     "merged eagerly": Configuration(
@@ -87,6 +89,7 @@ def answers(store: Store, how: Configuration, seed: int) -> list[pa.Table]:
     """Do the operations, asking now and then, and once more after opening the store again."""
     options = TableOptions(
         flush_bytes=how.flush_bytes,
+        log_bytes=how.log_bytes,
         keep_snapshots=how.keep_snapshots,
         gc_grace=0.0,
         part=how.part,

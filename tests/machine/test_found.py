@@ -18,7 +18,8 @@ def test_merging_parts_from_before_and_after_a_text_column_became_binary() -> No
         measure = database.create_measure("m", entity=ENTITY, fields={"note": "string"})
         for time in range(0, 40, 20):
             rows = {"time": [*range(time, time + 20)], "id": [1] * 20, "note": ["a", "b"] * 10}
-            measure.write(rows, durable=True)
+            measure.write(rows)
+            measure.flush()
         measure.evolve(fields={"note": "binary"})
         measure.write(one_row(time=40, id=1, note=b"\xff"))
         measure.compact()
@@ -67,7 +68,8 @@ def test_a_table_can_be_read_after_letting_go_of_it_failed() -> None:
     with measurefs.open(fs, background=False) as database:
         measure = database.create_measure("m", entity=ENTITY)
         for time in range(2):
-            measure.write(one_row(time=time, id=1), durable=True)
+            measure.write(one_row(time=time, id=1))
+            measure.flush()
     with measurefs.open(fs, background=False) as database:
         measure = database.measure("m")
         failures = 0

@@ -1,10 +1,11 @@
-"""Mutations of tables: flushing, opening, admission, garbage, checking and repairing."""
+"""Mutations of tables: flushing, the log, opening, admission, garbage, checking and repairing."""
 
 from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
 FLUSHER = "measurefs/table/flusher.py"
+LOG = "measurefs/table/log.py"
 TABLE = "measurefs/table/table.py"
 OPENING = "measurefs/table/opening.py"
 VIEW = "measurefs/table/view.py"
@@ -17,6 +18,7 @@ REPAIR = "measurefs/table/repair.py"
 
 HEALTHY = "tests/crash/test_crashes.py::test_nothing_goes_wrong_without_faults"
 FAILURES = "tests/table/test_table_failures.py"
+LOGGING = "tests/table/test_log.py"
 RELEASE = "tests/table/test_table_release.py"
 RECOVERING = "tests/table/test_table_recovery.py"
 COLLECTING = "tests/table/test_table_garbage.py"
@@ -47,17 +49,17 @@ _FLUSHER = (
         "flush-commits-before-the-part",
         "The snapshot comes after the part whose rows it makes durable.",
         FLUSHER,
-        "        self._write_memory_parts(snapshot.memory_parts)\n        self._commit()\n",
-        "        self._commit()\n        self._write_memory_parts(snapshot.memory_parts)\n",
+        "            introduce()\n            self._commit()\n",
+        "            self._commit()\n            introduce()\n",
         f"{WRITING}::test_rows_are_visible_at_once_and_stored_by_a_flush[memory]",
     ),
     Mutation(
         "flush-durable-before-the-commit",
         "Rows count as durable only after the commit.",
         FLUSHER,
-        "        self._commit()\n        self.durable = max(self.durable, snapshot.epoch)",
-        "        self.durable = max(self.durable, snapshot.epoch)\n        self._commit()",
-        f"{FAILURES}::test_rows_whose_commit_failed_are_not_taken_for_durable",
+        "            self._commit()\n        self.durable = max(self.durable, snapshot.epoch)",
+        "            self.durable = max(self.durable, snapshot.epoch)\n            self._commit()",
+        f"{FAILURES}::test_rows_whose_commit_failed_are_not_taken_for_durable[0-*.snp]",
     ),
     Mutation(
         "flush-forgets-a-memory-part",
@@ -95,8 +97,8 @@ _FLUSHER = (
         "flush-lock-not-checked",
         "Nobody is told that rows are durable after another writer has taken over.",
         FLUSHER,
-        "        self._lock.check()\n        self.certain = True",
-        "        self.certain = True",
+        "        self._lock.check()\n        self._log.cut(",
+        "        self._log.cut(",
         f"{RECOVERING}::TestFence::test_the_predecessor_is_told_and_its_rows_are_not_stored",
     ),
     Mutation(
@@ -125,13 +127,81 @@ _FLUSHER = (
     ),
 )
 
+_LOG = (
+    Mutation(
+        "log-lock-not-checked",
+        "Nobody is told that rows in the log are durable after another writer has taken over.",
+        LOG,
+        "        self._lock.check()\n",
+        "",
+        "tests/database/test_opening.py::TestSeveralDatabases::test_a_batch_that_one_table_refuses_is_in_none",
+    ),
+    Mutation(
+        "log-name-not-synced",
+        "The name of a part of the log is durable before anybody is told that its rows are.",
+        LOG,
+        "        self._fs.sync_path(self._root)\n",
+        "",
+        f"{LOGGING}::TestWriting::test_it_is_one_write_and_one_sync",
+    ),
+    Mutation(
+        "log-does-not-tell-what-it-follows",
+        "A part of the log that is missing among others is an error, and no rows fewer.",
+        LOG,
+        "Commit(epoch, parent, ",
+        "Commit(epoch, 0, ",
+        f"{LOGGING}::TestDamage::test_a_missing_one_is_an_error[memory]",
+    ),
+    Mutation(
+        "log-gap-not-noticed",
+        "A part of the log that follows what is missing is an error, and no rows fewer.",
+        LOG,
+        "after < part.commit.parent not in commits:",
+        "after > part.commit.parent not in commits:",
+        f"{LOGGING}::TestDamage::test_a_missing_one_is_an_error[memory]",
+    ),
+    Mutation(
+        "log-is-forgotten-by-a-merge",
+        "A snapshot that is later than the log names what of it is still needed.",
+        LOG,
+        "        return [part.metadata for part in self._parts if not memory.isdisjoint(part.memory)]",
+        "        return []",
+        f"{LOGGING}::TestCommits::"
+        "test_a_merge_that_was_made_before_and_is_committed_after_it_keeps_it[memory]",
+    ),
+    Mutation(
+        "log-is-never-cut",
+        "What a snapshot has replaced of the log is garbage.",
+        LOG,
+        "        self.numbers = {part.id for part in needed}\n",
+        "",
+        f"{LOGGING}::TestCommits::test_it_goes_when_it_is_flushed[memory]",
+    ),
+    Mutation(
+        "log-is-collected",
+        "What is in the log stays until a snapshot has its rows.",
+        TABLE,
+        "return self._outputs.numbers() | flusher.log_numbers | self._live_parts()",
+        "return self._outputs.numbers() | self._live_parts()",
+        f"{LOGGING}::TestCommits::test_collecting_leaves_it_alone[memory]",
+    ),
+    Mutation(
+        "log-takes-rows-after-a-failed-commit",
+        "Rows in a part that no snapshot names yet are not taken for durable when later ones go to the log.",
+        FLUSHER,
+        "return not self._uncommitted and self._log.takes(self._log.waiting(snapshot))",
+        "return self._log.takes(self._log.waiting(snapshot))",
+        f"{LOGGING}::TestCrashes::test_a_flush_that_fails_leaves_it_in_charge",
+    ),
+)
+
 _TABLE = (
     Mutation(
         "open-no-fence",
         "Who opens a table after a crash commits first, so that a late snapshot of the dead is nobody's newest.",
         OPENING,
-        "if record is None or recovered.damaged or not lock.clean:",
-        "if record is None or recovered.damaged:",
+        "if record is None or recovered.damaged or recovered.log or not lock.clean:",
+        "if record is None or recovered.damaged or recovered.log:",
         f"{RECOVERING}::TestFence::test_who_opens_after_a_crash_commits_first",
     ),
     Mutation(
@@ -161,8 +231,8 @@ _TABLE = (
     Mutation(
         "close-unclean-told-as-clean",
         "A writer that gives up with a commit under way says so.",
-        TABLE,
-        "self._lock.close(clean=self._flusher.certain)",
+        FLUSHER,
+        "self._lock.close(clean=self.certain)",
         "self._lock.close()",
         f"{RELEASE}::test_a_snapshot_under_way_when_its_writer_gave_up_is_never_anybodys_newest",
     ),
@@ -178,8 +248,8 @@ _TABLE = (
         "close-loses-what-cannot-be-stored",
         "A close that cannot make the rows durable fails, and the table stays open.",
         TABLE,
-        "                self._admission.reopen()\n                raise",
-        "                self._admission.reopen()",
+        "                    self._admission.reopen()\n                    raise",
+        "                    self._admission.reopen()",
         f"{FAILURES}::test_close_fails_rather_than_lose_rows_and_may_be_called_again",
     ),
     Mutation(
@@ -237,8 +307,8 @@ _RECOVERY = (
         "missing-part-not-noticed",
         "A snapshot whose parts are not there is an error.",
         RECOVERY,
-        "        if whole and missing:",
-        "        if not whole and missing:",
+        "        if whole and (missing or lost):",
+        "        if whole and lost:",
         f"{RECOVERING}::TestMissingParts::test_a_missing_part_is_named_and_nothing_is_served[memory-compact]",
     ),
     Mutation(
@@ -372,16 +442,16 @@ _GARBAGE = (
         "collect-what-readers-use",
         "What a pinned snapshot names stays.",
         TABLE,
-        "return self._outputs.numbers() | self._live_parts()",
-        "return self._outputs.numbers()",
+        "return self._outputs.numbers() | flusher.log_numbers | self._live_parts()",
+        "return self._outputs.numbers() | flusher.log_numbers",
         f"{COLLECTING}::test_what_a_pinned_snapshot_names_stays_until_it_is_released[memory-compact]",
     ),
     Mutation(
         "collect-what-is-being-written",
         "A part whose flush is under way stays.",
         TABLE,
-        "return self._outputs.numbers() | self._live_parts()",
-        "return self._live_parts()",
+        "return self._outputs.numbers() | flusher.log_numbers | self._live_parts()",
+        "return flusher.log_numbers | self._live_parts()",
         f"{COLLECTING}::test_a_part_that_is_being_written_is_not_garbage",
     ),
     Mutation(
@@ -423,7 +493,7 @@ _CHECKING = (
         "verify-takes-collection-for-damage",
         "What a living writer collects meanwhile is no damage.",
         VERIFY,
-        "        if again.epochs == state.epochs and",
+        "        if (again.epochs, again.log) == (state.epochs, state.log) and",
         "        if again.epochs and",
         f"{VERIFYING}::test_what_a_writer_collects_meanwhile_is_no_damage",
     ),
@@ -528,10 +598,12 @@ _TAGS = (
         "tag-commits-what-came-later",
         "A tag keeps what was pinned, though parts were replaced meanwhile.",
         FLUSHER,
-        "yield self._commit_pinned",
-        "yield lambda snapshot: self._settle(snapshot) or self.committed",
+        "            parts = [part.metadata for part in [*snapshot.file_parts, *introduce()]]\n",
+        "            introduce()\n"
+        "            with self._introducer.pin() as current:\n"
+        "                parts = [part.metadata for part in current.file_parts]\n",
         f"{TAGGING}::test_a_tag_keeps_what_was_pinned_though_it_is_replaced_meanwhile",
     ),
 )
 
-MUTATIONS: tuple[Mutation, ...] = (*_FLUSHER, *_TABLE, *_RECOVERY, *_GARBAGE, *_CHECKING, *_TAGS)
+MUTATIONS: tuple[Mutation, ...] = (*_FLUSHER, *_LOG, *_TABLE, *_RECOVERY, *_GARBAGE, *_CHECKING, *_TAGS)

@@ -126,8 +126,7 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 
 def is_durable(table: TsTable) -> bool:
     """Whether nothing of a table waits to be made durable."""
-    stats = table.stats()
-    return not stats["memory_parts"] and stats["committed_epoch"] == stats["epoch"]
+    return table.rows_at_risk() == 0
 
 
 class Clock:

@@ -11,7 +11,7 @@ from measurefs.table import Runtime
 from measurefs.table.history import Moment
 from measurefs.table.repair import repair_table
 from measurefs.table.verify import verify_table
-from measurefs.testing import Fault, FaultFileSystem
+from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem
 from tests.table.damaging import flip
 from tests.table.tables import (
     BY_HAND,
@@ -24,7 +24,6 @@ from tests.table.tables import (
     ones,
     open_table,
     parts_in,
-    snapshots_in,
     stored,
 )
 
@@ -350,6 +349,39 @@ class TestCrashes:
             assert stored(fs) == ones(1, 2, 3)
             assert table.rows_at_risk() == 0
             assert epoch
+
+    @pytest.mark.parametrize("pattern", ["*.part", "*.snp"])
+    def test_closing_needs_no_room_for_what_is_in_it(self, pattern):
+        fs = FaultFileSystem(MemoryFileSystem())
+        table = open_table(fs)
+        append(table, 1, 2)
+        fs.add(Fault("write", pattern, times=None, error="disk full"))
+        table.close()
+        fs.heal()
+        with open_table(fs) as again:
+            assert contents(again) == ones(1, 2)
+
+    def test_closing_is_no_error_for_who_was_taken_over_and_has_all_in_it(self):
+        fs = CrashFileSystem()
+        old = open_table(fs)
+        append(old, 1)
+        fs.break_locks()
+        with open_table(fs) as new:
+            assert contents(new) == ones(1)
+            old.close()
+            assert stored(fs) == ones(1)
+
+    def test_rows_of_a_flush_that_failed_are_at_risk_until_the_next(self):
+        fs = FaultFileSystem(MemoryFileSystem())
+        with open_table(fs) as table:
+            append(table, 1)
+            table.add(one(2))
+            fs.add(Fault("write", "*.snp"))
+            with pytest.raises(WriteError):
+                table.flush()
+            assert table.rows_at_risk() == 2  # one of them is, and the part has both
+            append(table, 3)
+            assert table.rows_at_risk() == 0
 
 
 class TestDamage:

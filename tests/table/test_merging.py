@@ -176,10 +176,11 @@ class TestCompaction:
 
 
 class TestInTheBackground:
-    def test_many_small_writes_settle_to_few_parts_and_files(self, store_fs):
+    @pytest.mark.parametrize("log_bytes", [0, 4 << 20])
+    def test_many_small_writes_settle_to_few_parts_and_files(self, store_fs, log_bytes):
         count = 60 if store_fs.remote else 400
         background = Background()
-        with open_table(store_fs, background=background, gc_interval=0.1) as table:
+        with open_table(store_fs, background=background, gc_interval=0.1, log_bytes=log_bytes) as table:
             for number in range(count):
                 table.flush(table.add(one(number)))
             until(lambda: table.stats()["file_parts"] < 16 and len(store_fs.read_dir(ROOT)) < 50)

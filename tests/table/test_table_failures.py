@@ -168,14 +168,17 @@ def test_a_commit_whose_acknowledgement_was_lost_does_no_harm(fs):
     assert stored(fs) == ones(1, 2)
 
 
-def test_rows_whose_commit_failed_are_not_taken_for_durable(fs):
-    with open_table(fs) as table:
+@pytest.mark.parametrize(("log_bytes", "path"), [(4 << 20, "*.log"), (0, "*.snp")])
+def test_rows_whose_commit_failed_are_not_taken_for_durable(fs, log_bytes, path):
+    with open_table(fs, log_bytes=log_bytes) as table:
         epoch = table.add(one(1))
-        fs.add(Fault("write", "*.snp", times=3))
+        fs.add(Fault("write", path, times=3))
         for _ in range(3):
             with pytest.raises(WriteError):
                 table.flush(epoch)
+            assert table.rows_at_risk() == 1
         table.flush(epoch)
+        assert table.rows_at_risk() == 0
         assert stored(fs) == ones(1)
 
 

@@ -9,7 +9,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from measurefs import PartOptions
 from measurefs.backends.memory import MemoryFileSystem
 from measurefs.table import Snapshot, TsTable
-from tests.table.tables import Contents, batch, contents, contents_of, open_table, parts_in, snapshots_in
+from tests.table.tables import (
+    Contents,
+    batch,
+    contents,
+    contents_of,
+    names_in,
+    open_table,
+    parts_in,
+    snapshots_in,
+)
 
 ROW = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 10**6), st.integers(-1, 2))
 ROWS = st.lists(ROW, min_size=1, max_size=6)
@@ -57,6 +66,11 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         self.table.flush()
+        self.durable = dict(self.held)
+
+    @rule()
+    def log(self) -> None:
+        self.table.flush(self.last_epoch)
         self.durable = dict(self.held)
 
     @rule()
@@ -120,6 +134,7 @@ class Machine(RuleBasedStateMachine):
             with table.pin() as snapshot:
                 named = {part.metadata.name for part in snapshot.file_parts}
             assert named == set(parts_in(self.fs))
+            assert names_in(self.fs, ".log") == []
             assert len(snapshots_in(self.fs)) <= self.settings["keep_snapshots"]
 
 

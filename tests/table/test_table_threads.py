@@ -15,20 +15,21 @@ from measurefs.table.grouping import Group
 from tests.table.tables import batch, contents, contents_of, one, ones, open_table, snapshots_in, stored
 
 WRITERS = 8
+COMMITS = (".log", ".snp")
 
 
 class Gate(FileSystemWrapper):
-    """Holds the next snapshot back until the gate is opened."""
+    """Holds the next commit back until the gate is opened."""
 
     def __init__(self, wrapped: FileSystem) -> None:
         super().__init__(wrapped)
         self.opened = threading.Event()
         self.reached = threading.Event()
-        self.snapshots = 0
+        self.commits: list[str] = []
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
-        if path.endswith(".snp"):
-            self.snapshots += 1
+        if path.endswith(COMMITS):
+            self.commits.append(path[-4:])
             self.reached.set()
             assert self.opened.wait(30)
         return super().write(path, data, exclusive=exclusive)
@@ -44,12 +45,13 @@ def gate():
 def close(gate: Gate) -> None:
     gate.opened.clear()
     gate.reached.clear()
-    gate.snapshots = 0
+    gate.commits = []
 
 
-def test_durable_writers_share_commits(gate):
+@pytest.mark.parametrize(("log_bytes", "commits"), [(4 << 20, [".log", ".log"]), (0, [".snp", ".snp"])])
+def test_durable_writers_share_commits(gate, log_bytes, commits):
     """While one commit is under way the others gather, and the next one is for all of them."""
-    with open_table(gate) as table, ThreadPoolExecutor(WRITERS) as pool:
+    with open_table(gate, log_bytes=log_bytes) as table, ThreadPoolExecutor(WRITERS) as pool:
         close(gate)
         first = pool.submit(lambda: table.flush(table.add(one(0))))
         assert gate.reached.wait(30)
@@ -65,18 +67,18 @@ def test_durable_writers_share_commits(gate):
         gate.opened.set()
         for done in (first, *others):
             done.result(30)
-        assert gate.snapshots == 2
+        assert gate.commits == commits
         assert stored(gate) == ones(*range(WRITERS))
 
 
 class Slow(FileSystemWrapper):
-    """Takes its time for each snapshot, as disks and object stores do."""
+    """Takes its time for each commit, as disks and object stores do."""
 
-    snapshots = 0
+    commits = 0
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
-        if path.endswith(".snp"):
-            self.snapshots += 1
+        if path.endswith(COMMITS):
+            self.commits += 1
             threading.Event().wait(0.06)
         return super().write(path, data, exclusive=exclusive)
 
@@ -90,9 +92,9 @@ def test_durable_writers_that_come_back_share_the_next_commit():
             for number in range(first, writers * rounds, writers):
                 table.flush(table.add(one(number)))
 
-        slow.snapshots = 0
+        slow.commits = 0
         list(pool.map(write, range(writers)))
-        assert slow.snapshots <= 1.7 * rounds
+        assert slow.commits <= 1.7 * rounds
         assert contents(table) == ones(*range(writers * rounds))
 
 
@@ -100,26 +102,30 @@ def test_who_writes_alone_waits_for_nobody():
     group = Group(iter(range(0, 10**6, 1000)).__next__)  # each flush seems to take very long
     begun = time.monotonic()
     for _ in range(50):
-        for returning, is_served in ((True, lambda: False), (False, None)):
-            with group.turn(is_served) as mine, group.together(returning=returning):
-                assert mine
-    assert time.monotonic() - begun < 100 * 0.1 / 2
+        with group.turn(lambda: False) as mine, group.together():
+            assert mine
+        with group.turn() as mine:
+            assert mine
+    assert time.monotonic() - begun < 50 * 0.1 / 2
 
 
-def test_who_makes_all_durable_once_waits_for_nobody():
-    """Not even after flushes that others asked for while it waited."""
+def test_nobody_waits_for_who_commits_once():
+    """Such as who flushes all there is, also if that came while others made their rows durable."""
     group = Group(iter(range(0, 10**6, 1000)).__next__)
     begun = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
         for _ in range(50):
-            with group.turn(), group.together(returning=False):
-                other = pool.submit(take_turn, group)
+            came = threading.Event()
+            with group.turn(lambda: False), group.together():
+                other = pool.submit(take_turn, group, came)
+                assert came.wait(30)
             other.result(30)
     assert time.monotonic() - begun < 50 * 0.1 / 2
 
 
-def take_turn(group):
-    with group.turn(), group.together(returning=False):
+def take_turn(group, came):
+    came.set()
+    with group.turn():
         pass
 
 
@@ -147,7 +153,7 @@ def test_who_is_served_by_others_has_no_turn():
 
 def test_a_turn_that_fails_is_over():
     group = Group(lambda: 0.0)
-    with pytest.raises(ValueError, match="full"), group.turn(), group.together(returning=True):
+    with pytest.raises(ValueError, match="full"), group.turn(), group.together():
         raise ValueError("full")
     with group.turn() as mine:
         assert mine
