@@ -29,10 +29,10 @@ from measurefs.fs.paths import basename
 from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.verify import Damage
 from measurefs.table import Runtime, TableOptions
-from measurefs.table.epochs import snapshot_epoch
+from measurefs.table.epochs import CORRUPT, snapshot_epoch
 from measurefs.table.recovery import read_snapshot
 from measurefs.table.repair import Action, RepairReport, repair_table
-from measurefs.table.verify import CORRUPT, VerifyReport
+from measurefs.table.verify import VerifyReport
 
 
 def repair(

@@ -17,8 +17,9 @@ from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import escape, join
 from measurefs.part.verify import Damage
+from measurefs.table.epochs import CORRUPT
 from measurefs.table.repair import Action, RepairReport
-from measurefs.table.verify import CORRUPT, VerifyReport
+from measurefs.table.verify import VerifyReport
 
 
 def read_schema(fs: FileSystem, root: str) -> tuple[MeasureSchema | None, Damage | None]:

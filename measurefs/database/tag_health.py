@@ -14,10 +14,11 @@ from measurefs.fs.filesystem import FileSystem
 from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.part.verify import Damage
+from measurefs.table.epochs import CORRUPT
 from measurefs.table.repair import Action, RepairReport
 from measurefs.table.tagging import list_tags
 from measurefs.table.tags import TagName
-from measurefs.table.verify import CORRUPT, VerifyReport
+from measurefs.table.verify import VerifyReport
 
 
 def verify_tags(fs: FileSystem, root: str) -> VerifyReport:

@@ -28,8 +28,9 @@ from measurefs.part.tasks import Mapper
 from measurefs.part.verify import Damage, part_damage
 from measurefs.query import check_names
 from measurefs.table import Runtime, TableOptions
+from measurefs.table.epochs import CORRUPT
 from measurefs.table.tags import tags_in
-from measurefs.table.verify import CORRUPT, TableState, VerifyReport, examine, report_on
+from measurefs.table.verify import TableState, VerifyReport, examine, report_on
 
 
 class TablePlace(NamedTuple):

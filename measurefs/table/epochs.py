@@ -14,6 +14,9 @@ MAX_TOKEN = (1 << 23) - 1
 """One bit of the token stays unused, so that an epoch also is a row's version, an int64."""
 
 SNAPSHOT_SUFFIX = ".snp"
+CORRUPT = ".corrupt"
+"""The ending of what was set aside."""
+
 _SNAPSHOT = re.compile(r"([0-9a-f]{16})\.snp")
 _PART = re.compile(r"([0-9a-f]{16})(?:\.part|\.log)?")
 _LOG = re.compile(r"([0-9a-f]{16})\.log")

@@ -22,7 +22,7 @@ from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import Commit, PartMetadata
 from measurefs.part.rows import merge_rows
 from measurefs.part.writer import Encodings, write_part
-from measurefs.table.epochs import log_number, snapshot_epoch
+from measurefs.table.epochs import CORRUPT, log_number, snapshot_epoch
 from measurefs.table.introducer import Introducer
 from measurefs.table.options import Runtime, TableOptions
 from measurefs.table.schema import TableSchema
@@ -183,12 +183,9 @@ def read_log(
     later = {number: each for name, each in entries.items() if (number := log_number(name) or 0) > after}
     ends = _read_ends(fs, root, {number: each for number, each in later.items() if number not in known})
     found: list[PartMetadata] = []
-    commits = {
-        snapshot_epoch(name) for name in entries
-    }  # whether a damaged one can be done without is seen elsewhere
+    commits = commits_in(entries)
     for number in sorted(later):
         path = join(root, later[number].name)
-        commits.add(number)
         try:
             part = known.get(number) or _read(fs, path, number, ends.get(number, b""))
         except CorruptionError as error:
@@ -199,6 +196,12 @@ def read_log(
             damaged.append(CorruptionError(path, reason))
         found.append(part)
     return found
+
+
+def commits_in(names: Iterable[str]) -> set[int | None]:
+    """Return the numbers of commits in a directory, damaged ones too, and what was set aside: no rows went unseen."""
+    plain = [name.removesuffix(CORRUPT) for name in names]
+    return {*map(snapshot_epoch, plain), *map(log_number, plain)}
 
 
 def _read_ends(fs: FileSystem, root: str, files: Mapping[int, DirEntry]) -> dict[int, bytes]:
@@ -222,10 +225,9 @@ def with_log(record: SnapshotRecord, log: Sequence[PartMetadata]) -> SnapshotRec
     """Return a snapshot as it would be if it named the parts of the log that are later."""
     if not log:
         return record
-    last = log[-1]
-    time = last.commit.time if last.commit is not None else record.time
+    last = log[-1].commit or Commit(record.epoch, record.epoch, record.time)
     return msgspec.structs.replace(
-        record, epoch=last.id, parent=record.epoch, time=time, parts=[*record.parts, *log]
+        record, epoch=log[-1].id, parent=last.parent, time=last.time, parts=[*record.parts, *log]
     )
 
 

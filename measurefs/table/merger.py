@@ -227,7 +227,7 @@ class Merger:
             if rows:
                 self._introducer.introduce(lambda snapshot, _: snapshot.with_each_replaced(replaced))
         if rows:
-            self._flusher.publish()
+            self._flusher.flush()  # part of the log may have some of them, and some that are in memory
         return rows
 
     @contextlib.contextmanager

@@ -19,11 +19,11 @@ from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
 from measurefs.part.series import Hash, xxh3
 from measurefs.part.verify import Damage, PartCheck, mend_part
-from measurefs.table.epochs import first_epoch, part_id, snapshot_name
+from measurefs.table.epochs import CORRUPT, first_epoch, part_id, snapshot_name
 from measurefs.table.lock import take_lock
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import parse_tag, tags_in
-from measurefs.table.verify import CORRUPT, TableState, VerifyReport, examine, report_on
+from measurefs.table.verify import TableState, VerifyReport, examine, report_on
 
 _WINDOW = 4 << 20
 
@@ -202,7 +202,13 @@ def _plan(state: TableState, *, fence: bool = False) -> _Plan:
     adopted = _older(state, held, lost) if len(kept) < len(held) else []
     orphans = [state.checks[name].metadata for name in state.orphans if name not in lost]
     later = sorted((part for part in orphans if part), key=lambda part: part.id)
-    parts = [*adopted, *kept, *later]
+    logged = {part.id for part in state.logged}
+    last = [*(part for part in kept if part.id in logged), *later]
+    parts = [
+        *adopted,
+        *(part for part in kept if part.id not in logged),
+        *sorted(last, key=lambda part: part.id),
+    ]
     useless = [
         epoch for epoch, record in state.snapshots.items() if any(part.name in lost for part in record.parts)
     ]
@@ -354,7 +360,7 @@ def _copy(fs: FileSystem, source: str, target: str, *, is_dir: bool) -> None:
 def _commit(
     fs: FileSystem, state: TableState, plan: _Plan, lock: LockFile, epoch: int, now: Callable[[], int]
 ) -> None:
-    parent = state.newest.epoch if state.newest else 0
+    parent = max([state.newest.epoch if state.newest else 0, *(part.id for part in state.logged)])
     record = SnapshotRecord(epoch, parent, now(), plan.parts)
     fs.write(join(state.root, snapshot_name(epoch)), record.encode(), exclusive=True)
     fs.sync_path(state.root)

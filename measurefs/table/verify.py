@@ -14,14 +14,12 @@ from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
 from measurefs.part.series import Hash, xxh3
 from measurefs.part.verify import Damage, PartCheck, Verdict, part_damage, verify_alone, verify_part
-from measurefs.table.epochs import log_number, part_id, snapshot_epoch, snapshot_name
+from measurefs.table.epochs import CORRUPT, log_number, part_id, snapshot_epoch, snapshot_name
 from measurefs.table.lock import LOCK
+from measurefs.table.log import commits_in
 from measurefs.table.recovery import list_table, missing_reason
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import TagName, parse_tag, tags_in
-
-CORRUPT = ".corrupt"
-"""The ending of what was set aside."""
 
 _LISTINGS = 10
 
@@ -127,7 +125,7 @@ class TableState:
     @property
     def gaps(self) -> list[Damage]:
         """The parts of the log that follow what is missing."""
-        newest, there = max(self.epochs, default=0), {log_number(name) for name in self.log}
+        newest, there = max(self.epochs, default=0), commits_in(self.entries)
         return [
             Damage(
                 join(self.root, part.name), f"it follows commit {part.commit.parent:016x}, which is missing"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import measurefs
@@ -11,7 +13,7 @@ from measurefs.table import Runtime
 from measurefs.table.history import Moment
 from measurefs.table.repair import repair_table
 from measurefs.table.verify import verify_table
-from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem
+from measurefs.testing import CrashFileSystem, Fault, FaultFileSystem, Stall
 from tests.table.damaging import flip
 from tests.table.tables import (
     BY_HAND,
@@ -24,6 +26,7 @@ from tests.table.tables import (
     ones,
     open_table,
     parts_in,
+    snapshots_in,
     stored,
 )
 
@@ -288,6 +291,18 @@ class TestCommits:
         crashed(store_fs, 4)
         assert stored(store_fs) == ones(1, 3, 4)
 
+    def test_deleting_deletes_what_it_took_along_while_that_was_flushed(self):
+        stall = Stall()
+        fs = FaultFileSystem(MemoryFileSystem(), Fault("write", "*.part", stall=stall, error=None))
+        with open_table(fs, merge=BY_HAND) as table, ThreadPoolExecutor(1) as other:
+            table.add(one(1))
+            deleting = other.submit(table.delete, 1, 2)
+            assert stall.wait_until_reached(30)  # it flushes
+            append(table, 2)
+            stall.release()
+            assert deleting.result(timeout=30) == 1
+            assert stored(fs) == contents(table) == ones(2)
+
 
 class TestCrashes:
     def test_the_next_writer_finds_it_and_makes_a_part_of_it(self, store_fs):
@@ -429,6 +444,49 @@ class TestDamage:
         store_fs.write(f"t/{other}", store_fs.read(f"t/{name}"))
         with pytest.raises(CorruptionError, match="renamed"):
             stored(store_fs)
+
+    def test_a_snapshot_that_was_set_aside_is_not_missing(self):
+        """Its writer may have died before it could commit another."""
+        fs = MemoryFileSystem()
+        with open_table(fs) as table:
+            append(table, 1)
+        crashed(fs)  # a snapshot of the same parts
+        crashed(fs, 2, 3)
+        flip(fs, f"t/{snapshots_in(fs)[-1]}")
+        faulty = FaultFileSystem(fs, Fault("write", "*.snp", times=None))
+        with pytest.raises(WriteError):
+            open_table(faulty)
+        assert names_in(fs, ".snp.corrupt")
+        assert stored(fs) == ones(1, 2, 3)
+        with open_table(fs) as table:
+            assert contents(table) == ones(1, 2, 3)
+
+    @pytest.mark.parametrize("snapshots", [1, 2])
+    def test_repair_keeps_the_later_of_equal_versions(self, snapshots):
+        fs = MemoryFileSystem()
+        table = open_table(fs, merge=BY_HAND, keep_snapshots=snapshots)
+        table.add(batch([1], [1], [1], [7]), arrival=False)
+        table.flush()
+        table.flush(table.add(batch([1], [1], [2], [7]), arrival=False))
+        table.gc()
+        table.abandon()
+        flip(fs, f"t/{snapshots_in(fs)[-1]}")
+        assert repair_table(fs, "t", now, apply=True).complete
+        assert stored(fs) == {(1, 1): 2}
+
+    def test_what_a_repaired_table_held_before_is_not_made_up(self):
+        fs = MemoryFileSystem()
+        table = open_table(fs, keep_snapshots=5)
+        table.add(one(1))
+        table.flush()
+        second, _ = append(table, 2, 3)
+        table.abandon()
+        flip(fs, f"t/{log_in(fs)[-1]}", 5)
+        assert repair_table(fs, "t", now, apply=True).complete
+        with open_table(fs, read_only=True) as reader:
+            assert contents(reader) == ones(1, 2)
+            with pytest.raises(measurefs.SchemaError, match="collected"):
+                reader.at(Moment(epoch=second))
 
 
 class TestCopies:
