@@ -243,7 +243,7 @@ class PartWriter:
         if len(rows) > _FEW_ROWS:
             return make()
         weighed = (column for name, column in rows.columns.items() if name not in self._numbers)
-        return self._encodings.of_same("layout", (rows.codes, *weighed), make)
+        return self._encodings.of_same("layout", (rows.codes, len(self._numbers), *weighed), make)
 
     def append_encoded(self, piece: EncodedBlocks) -> None:
         """Take primary blocks as they are, of a part that this one `takes_over`; in order like `append`."""

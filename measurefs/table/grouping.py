@@ -1,4 +1,4 @@
-"""Group commit: those who wait for their rows to become durable at the same time share a flush."""
+"""Group commit: those who wait for their rows to become durable at the same time share a commit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Group:
     """Gives turns, one at a time, and lets one that serves many wait for those who will soon want it.
 
     Writers that make each batch durable come back as soon as they were told so. Without waiting some of them would
-    always miss the flush of the others by the moment that it takes to write a batch. Expected are as many as the last
-    flush served or came while it ran: who is alone never waits. Nobody waits for longer than half of the time that
-    the last flush took, or a tenth of a second.
+    always miss the commit of the others by the moment that it takes to write a batch. Expected are as many as the last
+    commit served or came while it ran: who is alone never waits. Nobody waits for longer than half of the time that
+    the last commit took, or a tenth of a second.
 
     Parameters
     ----------

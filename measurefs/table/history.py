@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -12,7 +13,7 @@ from measurefs.fs.errors import CorruptionError, NotExistError, SchemaError
 from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.paths import join
 from measurefs.part.metadata import Commit, PartMetadata
-from measurefs.table.epochs import snapshot_epoch, snapshot_name
+from measurefs.table.epochs import log_number, snapshot_epoch, snapshot_name
 from measurefs.table.log import read_log, with_log
 from measurefs.table.recovery import list_table, missing_parts, read_snapshot, recover
 from measurefs.table.snapshot import SnapshotRecord
@@ -84,14 +85,23 @@ def look_back(fs: FileSystem, root: str, moment: Moment, *, whole: bool = True, 
     CorruptionError
         The snapshot is damaged, or what it names is not there.
     """
+    listed = list_table(fs, root, floor)
     for _ in range(_LISTINGS):
-        with contextlib.suppress(NotExistError):  # collected between the listing and the reading
-            return _look_back(fs, root, moment, whole, floor)
-    return _look_back(fs, root, moment, whole, floor)
+        # Collected between the listing and the reading; and a listing is not one moment, see `recover`.
+        with contextlib.suppress(NotExistError, CorruptionError):
+            past = _look_back(fs, root, listed, moment, whole, floor)
+            if not past.damaged:
+                return past
+        before, listed = listed, list_table(fs, root, floor)
+        if listed == before:
+            break
+    return _look_back(fs, root, listed, moment, whole, floor)
 
 
-def _look_back(fs: FileSystem, root: str, moment: Moment, whole: bool, floor: int) -> Past:
-    entries = {entry.name: entry for entry in list_table(fs, root, floor)}
+def _look_back(
+    fs: FileSystem, root: str, listed: list[DirEntry], moment: Moment, whole: bool, floor: int
+) -> Past:
+    entries = {entry.name: entry for entry in listed}
     epochs = sorted((epoch for name in entries if (epoch := snapshot_epoch(name)) is not None), reverse=True)
     if moment.kept is not None:
         return _kept(fs, root, moment.kept, entries, whole=whole)
@@ -113,33 +123,34 @@ def _look_back(fs: FileSystem, root: str, moment: Moment, whole: bool, floor: in
         if _is_later(record, moment):
             later = record
             continue
+        if epoch == moment.epoch:
+            return _checked(root, record, entries, damaged, whole=whole)
+        log, lost = _log_since(fs, root, record, entries, later)
         if later is None:
-            record = _with_log(fs, root, record, entries, moment, damaged, whole=whole)
-        if later is not None and later.parent > epoch and epoch != moment.epoch and not damaged:
+            if whole and lost:
+                raise lost[0]
+            damaged += lost
+        elif later.parent > epoch and not damaged and (lost or not log or log[-1].id != later.parent):
             raise _collected(fs, root, moment, entries, epochs)
-        return _checked(root, record, entries, damaged, whole=whole)
+        until = [part for part in log if part.commit and not _is_later(part.commit, moment)]
+        return _checked(root, with_log(record, until), entries, damaged, whole=whole)
     if later is not None and later.parent and not damaged:
         raise _collected(fs, root, moment, entries, epochs)
     return Past(damaged=damaged)
 
 
-def _with_log(
+def _log_since(
     fs: FileSystem,
     root: str,
     record: SnapshotRecord,
     entries: Mapping[str, DirEntry],
-    moment: Moment,
-    damaged: list[CorruptionError],
-    *,
-    whole: bool,
-) -> SnapshotRecord:
-    """Return the newest snapshot with what was committed after it, up to the moment."""
+    later: SnapshotRecord | None,
+) -> tuple[list[PartMetadata], list[CorruptionError]]:
+    """Return what was committed between a snapshot and the next, as far as it is still there, and what is damaged."""
+    last = math.inf if later is None else later.parent
+    between = {name: entry for name, entry in entries.items() if (log_number(name) or 0) <= last}
     lost: list[CorruptionError] = []
-    log = read_log(fs, root, entries, record.epoch, {}, lost)
-    if whole and lost:
-        raise lost[0]
-    damaged += lost
-    return with_log(record, [part for part in log if part.commit and not _is_later(part.commit, moment)])
+    return read_log(fs, root, between, record.epoch, {}, lost), lost
 
 
 def _next_is_later(epochs: Sequence[int], epoch: int, limit: int) -> bool:

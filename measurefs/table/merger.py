@@ -197,9 +197,9 @@ class Merger:
         """Put one part in the place of neighbours that may not be durable, for the next commit to name.
 
         Their writer may have died before it had synced their names, or because it could not; to sync them now would
-        prove nothing. What is damaged stays as it is.
+        prove nothing. What is damaged, or does not go together, stays as it is.
         """
-        with self._alone() as parts, contextlib.suppress(CorruptionError):
+        with self._alone() as parts, contextlib.suppress(CorruptionError, SchemaError):
             self._merge([part for part in parts if part.id in numbers], _Manner())
 
     def remove(self, scan: Scan) -> int:
@@ -334,7 +334,8 @@ class Merger:
             options.merge.memory // _INPUT_SHARE,
             without,
             copied=lambda part: (
-                not part.metadata.quick and writer.takes_over(part.columns, part.dictionaries)
+                not (part.metadata.quick or part.metadata.commit)
+                and writer.takes_over(part.columns, part.dictionaries)
             ),
             least_rows=options.part.block_rows // 2,
             held=held,

@@ -186,13 +186,17 @@ def examine(
     state = _look(fs, root, floor)
     for _ in range(_LISTINGS):
         _check_parts(fs, state, checks, hasher)
-        if all(check.verdict == "intact" for check in state.checks.values()) and not state.lost_tags:
+        intact = all(check.verdict == "intact" for check in state.checks.values())
+        if intact and not (state.lost_tags or state.gaps):
             break
         again = _look(fs, root, floor)
-        if (again.epochs, again.log) == (state.epochs, state.log) and again.lost_tags == state.lost_tags:
+        settled = (again.epochs, again.log, again.lost_tags) == (state.epochs, state.log, state.lost_tags)
+        if settled and (not state.gaps or again.entries == state.entries):  # a listing is not one moment
             break
         checks = {name: check for name, check in state.checks.items() if check.verdict == "intact"}
         state = again
+    else:
+        _check_parts(fs, state, checks, hasher)
     return state
 
 

@@ -493,8 +493,8 @@ _CHECKING = (
         "verify-takes-collection-for-damage",
         "What a living writer collects meanwhile is no damage.",
         VERIFY,
-        "        if (again.epochs, again.log) == (state.epochs, state.log) and",
-        "        if again.epochs and",
+        "        if settled and (",
+        "        if again.epochs and (",
         f"{VERIFYING}::test_what_a_writer_collects_meanwhile_is_no_damage",
     ),
     Mutation(

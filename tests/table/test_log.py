@@ -8,7 +8,14 @@ import pytest
 
 import measurefs
 from measurefs.backends.memory import MemoryFileSystem
-from measurefs.fs import CorruptionError, CountingFileSystem, FileSystem, WriteError
+from measurefs.fs import (
+    CorruptionError,
+    CountingFileSystem,
+    DirEntry,
+    FileSystem,
+    FileSystemWrapper,
+    WriteError,
+)
 from measurefs.table import Runtime
 from measurefs.table.history import Moment
 from measurefs.table.repair import repair_table
@@ -57,6 +64,19 @@ def copy(url: str, target: str) -> None:
     """Copy a store as a process does that does not write to it."""
     with measurefs.open(url, read_only=True) as database:
         database.backup(target)
+
+
+class TornListings(FileSystemWrapper):
+    """Leaves a name out of the first listing."""
+
+    def __init__(self, fs: FileSystem, lacking: str) -> None:
+        super().__init__(fs)
+        self.listed = 0
+        self._lacking = lacking
+
+    def read_dir(self, path: str) -> list[DirEntry]:
+        self.listed += 1
+        return [e for e in super().read_dir(path) if self.listed > 1 or e.name != self._lacking]
 
 
 def now() -> int:
@@ -202,13 +222,20 @@ class TestReading:
                 with table.at(Moment(time=time)) as past:
                     assert contents_of(store_fs, past) == ones(*numbers)
 
-    def test_what_a_snapshot_has_replaced_cannot(self, store_fs):
+    def test_what_is_flushed_can_until_it_is_collected(self, store_fs):
         with open_table(store_fs) as table:
-            first, second, _ = append(table, 1, 2, 3)
+            epochs = append(table, 1, 2, 3)
             table.flush()
+            for count, epoch in enumerate(epochs, 1):
+                with table.at(Moment(epoch=epoch)) as past:
+                    assert contents_of(store_fs, past) == ones(*range(1, count + 1))
+            store_fs.delete_file(f"t/{log_in(store_fs)[1]}")
+            for epoch in epochs:
+                with pytest.raises(measurefs.SchemaError, match="collected"):
+                    table.at(Moment(epoch=epoch))
+            table.gc()
             with pytest.raises(measurefs.SchemaError, match="collected"):
-                table.at(Moment(epoch=second))
-            assert first < second
+                table.at(Moment(epoch=epochs[0]))
 
     def test_a_tag_keeps_what_was_in_it(self, store_fs):
         with open_table(store_fs) as table:
@@ -429,6 +456,24 @@ class TestDamage:
         assert [damage.path for damage in verify_table(store_fs, "t").damages] == [f"t/{third}"]
         assert repair_table(store_fs, "t", now, apply=True).complete
         assert stored(store_fs) == ones(1, 3)
+
+    def test_a_listing_that_is_not_one_moment_is_no_damage(self):
+        """As one of a directory that is being written to: it may have the end and not the beginning."""
+        fs = MemoryFileSystem()
+        with open_table(fs, keep_snapshots=5) as table:
+            first, *_ = append(table, 1, 2, 3)
+            torn = TornListings(fs, log_in(fs)[1])
+            assert stored(torn) == ones(1, 2, 3)
+            assert torn.listed > 1
+            torn = TornListings(fs, log_in(fs)[1])
+            assert verify_table(torn, "t").ok
+            assert torn.listed > 1
+            torn = TornListings(fs, log_in(fs)[1])
+            with open_table(fs, read_only=True) as reader:
+                reader.fs = torn
+                with reader.at(Moment(epoch=first + 100)) as past:
+                    assert contents_of(fs, past) == ones(1, 2, 3)
+            assert torn.listed > 1
 
     def test_a_healthy_one_needs_no_repair(self, store_fs):
         crashed(store_fs, 1, 2)
