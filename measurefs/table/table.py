@@ -11,7 +11,6 @@ from measurefs.fs.errors import (
     ClosedError,
     CorruptionError,
     FencedError,
-    FileSystemError,
     PermissionError_,
 )
 from measurefs.fs.filesystem import DirEntry, FileSystem, LockFile
@@ -160,7 +159,7 @@ class TsTable(TableView):
             except BaseException as error:
                 if self.closed:  # by another thread, which has made the rows durable or given them up
                     return
-                if not isinstance(error, FileSystemError) or self.rows_at_risk():  # and not all in the log
+                if not isinstance(error, FencedError) or self.rows_at_risk():  # or all are in the log
                     self._admission.reopen()
                     raise
         untold = self._fenced if self._fenced is self._attempts.last_error else None

@@ -392,17 +392,6 @@ class TestCrashes:
             assert table.rows_at_risk() == 0
             assert epoch
 
-    @pytest.mark.parametrize("pattern", ["*.part", "*.snp"])
-    def test_closing_needs_no_room_for_what_is_in_it(self, pattern):
-        fs = FaultFileSystem(MemoryFileSystem())
-        table = open_table(fs)
-        append(table, 1, 2)
-        fs.add(Fault("write", pattern, times=None, error="disk full"))
-        table.close()
-        fs.heal()
-        with open_table(fs) as again:
-            assert contents(again) == ones(1, 2)
-
     def test_closing_is_no_error_for_who_was_taken_over_and_has_all_in_it(self):
         fs = CrashFileSystem()
         old = open_table(fs)
