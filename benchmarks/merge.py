@@ -38,7 +38,8 @@ def of_measurefs(tables: list[pa.Table], root: Path) -> dict[str, float]:
             "cpu", entity=["host"], tags=TAG_TYPES, fields=dict.fromkeys(FIELDS, "float64"), interval="999d"
         )
         for table in tables:
-            cpu.write(table, durable=True)
+            cpu.write(table)
+            cpu.flush()
         begun = time.perf_counter()
         cpu.compact()
         took = time.perf_counter() - begun

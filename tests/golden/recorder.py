@@ -53,12 +53,16 @@ class Recorder:
 
     @contextlib.contextmanager
     def open(
-        self, compact_bytes: int = 8 << 20, block_rows: int = 4096, keep_snapshots: int = 1000
+        self,
+        compact_bytes: int = 8 << 20,
+        block_rows: int = 4096,
+        keep_snapshots: int = 1000,
+        log_bytes: int = 0,
     ) -> Iterator[Database]:
         """Open it for writing; nothing is merged or collected unless asked for, and each durable write is a part."""
         options = TableOptions(
             flush_interval=1e9,
-            log_bytes=0,
+            log_bytes=log_bytes,
             gc_interval=1e9,
             gc_grace=0.0,
             keep_snapshots=keep_snapshots,

@@ -223,6 +223,32 @@ def orphan(store: Recorder) -> None:
 
 
 @golden
+def logged(store: Recorder) -> None:
+    """What a crash leaves of durable writes: a part, and a log after the snapshot that names it."""
+    with store.open(log_bytes=1 << 20) as db:
+        fields = {"value": "float64", "count": "int64", "note": "string"}
+        measure = store.create(db, "m", entity=["host"], tags={"zone": "string"}, fields=fields)
+        for batch in range(3):
+            store.write(
+                measure,
+                [
+                    _value(START + (batch + step) * HOUR, host)
+                    | {
+                        "zone": f"z{host}",
+                        "count": step * 10**batch,
+                        "note": f"{batch}.{step}" if step else None,
+                    }
+                    for step in range(2)
+                    for host in range(2)
+                ],
+            )
+            if batch == 0:
+                measure.flush()
+                measure.gc()
+        measure._tables.abandon()
+
+
+@golden
 def merged(store: Recorder) -> None:
     """A wide part that two others were merged into, which the superseded snapshots still name."""
     with store.open(compact_bytes=0, block_rows=2) as db:
