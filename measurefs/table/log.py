@@ -181,6 +181,8 @@ def read_log(
         Is added to.
     """
     later = {number: each for name, each in entries.items() if (number := log_number(name) or 0) > after}
+    if not later:
+        return []
     ends = _read_ends(fs, root, {number: each for number, each in later.items() if number not in known})
     found: list[PartMetadata] = []
     commits = commits_in(entries)
