@@ -176,8 +176,9 @@ def encode_runs(values: Numbers, bounds: Sequence[int], encoding: NumberEncoding
     bounds : sequence of int
         Where each run of at least one value begins, and at the end n.
     """
-    if len(bounds) == 2:
-        return [encode(values, encoding)]
+    runs = list(itertools.pairwise(bounds))
+    if len(runs) == 1 or encoding.repeated:  # then most are not prepared at all
+        return [encode(values[first:last], encoding) for first, last in runs]
     bits, starts = values.view(np.int64), np.array(bounds[:-1])
     if values.dtype == np.int64:
         lows, highs = np.minimum.reduceat(bits, starts), np.maximum.reduceat(bits, starts)
@@ -195,8 +196,7 @@ def encode_runs(values: Numbers, bounds: Sequence[int], encoding: NumberEncoding
             config, decimals = encoding.integers, encoding.decimals
         elif np.isnan(ends[0]).any():
             stored = None
-    runs = list(itertools.pairwise(bounds))
-    if stored is None or encoding.repeated:
+    if stored is None:
         return [encode(values[first:last], encoding) for first, last in runs]
     differs = (bits[starts] != bits[np.array(bounds[1:]) - 1]).tolist()
     return [

@@ -193,11 +193,18 @@ def read_log(
         except CorruptionError as error:
             damaged.append(error)
             continue
-        if part.commit is not None and after < part.commit.parent not in commits:
-            reason = f"it follows commit {part.commit.parent:016x}, which is missing; run 'measurefs repair'"
-            damaged.append(CorruptionError(path, reason))
+        reason = gap_before(part, after, commits)
+        if reason is not None:
+            damaged.append(CorruptionError(path, f"{reason}; run 'measurefs repair'"))
         found.append(part)
     return found
+
+
+def gap_before(part: PartMetadata, after: int, commits: Collection[int | None]) -> str | None:
+    """Return what is missing before a part of the log that is later than a snapshot, None if nothing is."""
+    if part.commit is None or part.commit.parent <= after or part.commit.parent in commits:
+        return None
+    return f"it follows commit {part.commit.parent:016x}, which is missing"
 
 
 def commits_in(names: Iterable[str]) -> set[int | None]:

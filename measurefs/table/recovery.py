@@ -12,7 +12,7 @@ from measurefs.fs.filesystem import DirEntry, FileSystem
 from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import join
 from measurefs.part.metadata import PartMetadata
-from measurefs.table.epochs import part_id, snapshot_epoch, snapshot_name, token_of
+from measurefs.table.epochs import CORRUPT, part_id, snapshot_epoch, snapshot_name, token_of
 from measurefs.table.log import read_log, with_log
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import parse_tag
@@ -192,6 +192,6 @@ def missing_reason(part: PartMetadata, entry: DirEntry | None) -> str | None:
 
 def set_aside(fs: FileSystem, root: str, error: CorruptionError) -> None:
     """Keep a damaged snapshot under another name, so that it is out of the way and not lost."""
-    fs.write(f"{error.path}.corrupt", fs.read(error.path))
+    fs.write(error.path + CORRUPT, fs.read(error.path))
     fs.sync_path(root)
     fs.delete_file(error.path)

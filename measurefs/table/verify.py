@@ -16,7 +16,7 @@ from measurefs.part.series import Hash, xxh3
 from measurefs.part.verify import Damage, PartCheck, Verdict, part_damage, verify_alone, verify_part
 from measurefs.table.epochs import CORRUPT, log_number, part_id, snapshot_epoch, snapshot_name
 from measurefs.table.lock import LOCK
-from measurefs.table.log import commits_in
+from measurefs.table.log import commits_in, gap_before
 from measurefs.table.recovery import list_table, missing_reason
 from measurefs.table.snapshot import SnapshotRecord
 from measurefs.table.tags import TagName, parse_tag, tags_in
@@ -125,13 +125,11 @@ class TableState:
     @property
     def gaps(self) -> list[Damage]:
         """The parts of the log that follow what is missing."""
-        newest, there = max(self.epochs, default=0), commits_in(self.entries)
+        newest, commits = max(self.epochs, default=0), commits_in(self.entries)
         return [
-            Damage(
-                join(self.root, part.name), f"it follows commit {part.commit.parent:016x}, which is missing"
-            )
+            Damage(join(self.root, part.name), reason)
             for part in self.logged
-            if part.commit is not None and newest < part.commit.parent not in there
+            if (reason := gap_before(part, newest, commits)) is not None
         ]
 
     def parts_there(self) -> dict[str, int]:

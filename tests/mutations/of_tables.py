@@ -156,8 +156,8 @@ _LOG = (
         "log-gap-not-noticed",
         "A part of the log that follows what is missing is an error, and no rows fewer.",
         LOG,
-        "after < part.commit.parent not in commits:",
-        "after > part.commit.parent not in commits:",
+        "part.commit.parent <= after or",
+        "part.commit.parent >= after or",
         f"{LOGGING}::TestDamage::test_a_missing_one_is_an_error[memory]",
     ),
     Mutation(
@@ -340,7 +340,7 @@ _RECOVERY = (
         "set-aside-deletes",
         "A damaged snapshot is kept under another name.",
         RECOVERY,
-        '    fs.write(f"{error.path}.corrupt", fs.read(error.path))\n',
+        "    fs.write(error.path + CORRUPT, fs.read(error.path))\n",
         "",
         f"{RECOVERING}::TestDamagedSnapshots"
         "::test_one_before_that_names_the_same_parts_serves_and_the_damaged_one_is_kept_aside[memory-flip]",
