@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +16,9 @@ from measurefs.codec.widening import widened
 from measurefs.part.series import Codes, SeriesTable, merge_series
 
 Times = npt.NDArray[np.int64]
+Spans = Sequence[tuple[int, int]]
+"""Of each of several arrays a run of values, from the first up to the last."""
+
 _RADIX = 1 << 16
 _SHORT_RUN = 64
 _SLICE_ROWS = 1 << 17
@@ -87,25 +91,37 @@ def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
 
 def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
     """Join arrays of one column end to end; stays a dictionary if all of them are."""
-    if len(columns) == 1:
-        return columns[0]
+    return columns[0] if len(columns) == 1 else _joiner(columns)([(0, len(column)) for column in columns])
+
+
+def _joiner(columns: Sequence[pa.Array]) -> Callable[[Spans], pa.Array]:
+    """Return what joins a span of each array of one column end to end; all that can be done once is done here."""
     if all(is_plain(column) for column in columns):
-        return memory.array_of(memory.join([values_of(column) for column in columns]))
+        arrays = [values_of(column) for column in columns]
+        return lambda spans: memory.array_of(_spliced(arrays, spans))
     dictionaries = [pa.types.is_dictionary(column.type) for column in columns]
-    if any(dictionaries) and not all(dictionaries):
+    if all(dictionaries):
+        values = columns[0].dictionary
+        if not all(column.dictionary.equals(values) for column in columns[1:]):
+            columns = pa.chunked_array(columns).unify_dictionaries().chunks
+            values = columns[0].dictionary
+        if not any(column.null_count for column in columns):
+            arrays = [values_of(column.indices) for column in columns]
+            return lambda spans: pa.DictionaryArray.from_arrays(
+                memory.array_of(_spliced(arrays, spans)), values, safe=False
+            )
+    elif any(dictionaries):
         columns = [
             column.dictionary_decode() if coded else column
             for column, coded in zip(columns, dictionaries, strict=True)
         ]
-    chunked = pa.chunked_array(columns)
-    if all(dictionaries):
-        values = columns[0].dictionary
-        if chunked.null_count == 0 and all(column.dictionary.equals(values) for column in columns[1:]):
-            codes = memory.join([values_of(column.indices) for column in columns])
-            return pa.DictionaryArray.from_arrays(memory.array_of(codes), values, safe=False)
-        chunked = chunked.unify_dictionaries()
-    joined = chunked.combine_chunks()
-    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+    return lambda spans: pa.concat_arrays(
+        [column.slice(start, stop - start) for column, (start, stop) in zip(columns, spans, strict=True)]
+    )
+
+
+def _spliced(arrays: Sequence[npt.NDArray[Any]], spans: Spans) -> npt.NDArray[Any]:
+    return memory.join([array[start:stop] for array, (start, stop) in zip(arrays, spans, strict=True)])
 
 
 def _bytes_of(column: pa.Array) -> int:
@@ -131,24 +147,16 @@ def concat_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ro
     """
     if len(batches) == 1 and batches[0].columns.keys() == types.keys():
         return _in_types(batches[0], types)
-    series, codes = _common_series(batches)
-    times = np.concatenate([rows.times for rows in batches])
-    versions = np.concatenate([rows.versions for rows in batches])
-    columns = {name: _joined(batches, name, kind) for name, kind in types.items()}
-    return Rows(series, np.concatenate(codes), times, versions, columns)
+    joint = _Joint(batches, types)
+    return joint.rows(joint.whole)
 
 
 def concat_in_order(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Rows:
     """Join batches as `concat_rows` does and order them as `sort_rows` does, one column after another."""
     if len(batches) == 1:
         return sort_rows(concat_rows(batches, types))
-    keys = concat_rows(batches, {})
-    order = sorted_positions(keys.codes, keys.times, keys.versions)
-    joined = ((name, _joined(batches, name, kind)) for name, kind in types.items())
-    if order is None:
-        return msgspec.structs.replace(keys, columns=dict(joined))
-    columns = {name: gather(column, order) for name, column in joined}
-    return msgspec.structs.replace(keys.take(order), columns=columns)
+    joint = _Joint(batches, types)
+    return joint.ordered(joint.whole)
 
 
 def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Iterator[Rows]:
@@ -159,37 +167,67 @@ def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ite
     if sum(map(len, batches)) <= _SLICE_ROWS:
         yield concat_in_order(batches, types)
         return
-    series, codes = _common_series(batches)
-    coded = [
-        msgspec.structs.replace(rows, series=series, codes=own)
-        for rows, own in zip(batches, codes, strict=True)
-    ]
-    counts = sum(np.bincount(own, minlength=len(series)) for own in codes)
-    ends = np.cumsum(counts)
-    cuts = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], _SLICE_ROWS), "right"))
-    bounds = [np.append(np.searchsorted(own, cuts), len(own)).tolist() for own in codes]
-    for place in range(len(cuts)):
-        pieces = [rows.slice(*bound[place : place + 2]) for rows, bound in zip(coded, bounds, strict=True)]
-        yield concat_in_order([piece for piece in pieces if len(piece)], types)
+    joint = _Joint(batches, types)
+    for spans in joint.divided(_SLICE_ROWS):
+        yield joint.ordered(spans)
 
 
-def _common_series(batches: Sequence[Rows]) -> tuple[SeriesTable, list[Codes]]:
-    """Return the series of all batches, and the codes of each batch into these."""
-    series, mappings = merge_series([rows.series for rows in batches])
-    return series, [
-        rows.codes if rows.series is series else to[rows.codes]
-        for rows, to in zip(batches, mappings, strict=True)
-    ]
+class _Joint:
+    """Batches about to be joined, the same span of rows of all columns at a time.
 
+    Attributes
+    ----------
+    whole : sequence of (int, int)
+        The spans that are all rows of each batch.
+    """
 
-def _joined(batches: Sequence[Rows], name: str, kind: pa.DataType) -> pa.Array:
-    columns = (rows.columns.get(name) for rows in batches)
-    return concat_columns(
-        [
-            pa.nulls(len(rows), kind) if column is None else widened(column, kind, name)
-            for rows, column in zip(batches, columns, strict=True)
+    def __init__(self, batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> None:
+        self.whole = [(0, len(rows)) for rows in batches]
+        self._series, mappings = merge_series([rows.series for rows in batches])
+        self._codes = [
+            rows.codes if rows.series is self._series else to[rows.codes]
+            for rows, to in zip(batches, mappings, strict=True)
         ]
-    )
+        self._times = [rows.times for rows in batches]
+        self._versions = [rows.versions for rows in batches]
+        self._columns = {name: _joiner(_columns_of(batches, name, kind)) for name, kind in types.items()}
+
+    def divided(self, most: int) -> Iterator[Spans]:
+        """Yield spans that have all rows of some series, about so many, of batches in order of these."""
+        counts = sum(np.bincount(codes, minlength=len(self._series)) for codes in self._codes)
+        ends = np.cumsum(counts)
+        cuts = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], most), "right"))
+        bounds = [np.append(np.searchsorted(codes, cuts), len(codes)).tolist() for codes in self._codes]
+        for place in range(len(cuts)):
+            yield [(bound[place], bound[place + 1]) for bound in bounds]
+
+    def rows(self, spans: Spans) -> Rows:
+        """Return the rows of spans, joined."""
+        columns = {name: join(spans) for name, join in self._columns.items()}
+        return msgspec.structs.replace(self._keys(spans), columns=columns)
+
+    def ordered(self, spans: Spans) -> Rows:
+        """Return the rows of spans as `sort_rows` orders them."""
+        keys = self._keys(spans)
+        order = sorted_positions(keys.codes, keys.times, keys.versions)
+        if order is None:
+            return self.rows(spans)
+        columns = {name: gather(join(spans), order) for name, join in self._columns.items()}
+        return msgspec.structs.replace(keys.take(order), columns=columns)
+
+    def _keys(self, spans: Spans) -> Rows:
+        codes, times, versions = (
+            _spliced(each, spans) for each in (self._codes, self._times, self._versions)
+        )
+        return Rows(self._series, codes, times, versions, {})
+
+
+def _columns_of(batches: Sequence[Rows], name: str, kind: pa.DataType) -> list[pa.Array]:
+    columns = (rows.columns.get(name) for rows in batches)
+    return [
+        pa.nulls(len(rows), kind) if column is None else widened(column, kind, name)
+        for rows, column in zip(batches, columns, strict=True)
+    ]
 
 
 def _in_types(rows: Rows, types: Mapping[str, pa.DataType]) -> Rows:

@@ -8,7 +8,7 @@ Everything is arrays with an entry per block; they are encoded, and decoded, col
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 import msgspec
@@ -245,10 +245,10 @@ class Summary:
         columns = {name: self.columns[name].those(which) for name in self.columns}
         return Summary(self.rows[which], self.last_versions[which], columns, self._path)
 
-    def encode(self, run: Callable[..., Iterable[bytes]] = map) -> bytes:
-        """Return a page's entry in `summary.bin`; `run` may encode columns in parallel."""
+    def encode(self) -> bytes:
+        """Return a page's entry in `summary.bin`."""
         head = pack_arrays({"rows": self.rows.astype(np.uint16), "last_versions": self.last_versions})
-        columns = dict(zip(self.columns, run(_encode_column, self.columns.values()), strict=True))
+        columns = {name: _encode_column(column) for name, column in self.columns.items()}
         return msgspec.msgpack.encode((head, columns))
 
     @classmethod

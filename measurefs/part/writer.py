@@ -40,7 +40,6 @@ from measurefs.part.runs import distinct
 from measurefs.part.sections import Sections
 from measurefs.part.summarise import is_worthwhile, summarise
 from measurefs.part.summary import ColumnSummary, Summary, join_columns
-from measurefs.part.tasks import Mapper
 
 A = TypeVar("A")
 
@@ -48,8 +47,9 @@ _MANY_ROWS, _LASTS_ROWS = 1 << 16, 1 << 21
 _SHORT_PAGES = 2048
 _REPEATS = 2
 _MOST_DICTIONARY_BYTES, _KEPT_DICTIONARY_BYTES = 8 << 20, 64 << 10
-_BLOCKS_PER_TASK = 16
-_ROWS_FOR_THREADS, _FEW_ROWS = 1 << 15, 1 << 14
+_BLOCKS_AT_ONCE = 16
+"""Of one column: their values, and what is made of these, fit the processor's caches."""
+_FEW_ROWS = 1 << 14
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,8 +170,6 @@ class PartWriter:
     options : PartOptions
     encodings : Encodings
         Shared by the writers of one table.
-    run : callable
-        ``map``, or an executor's, to encode primary blocks in parallel.
     spill_bytes : int, optional
         Encoded bytes to keep in memory of a part that is not to be compact; default all.
     commit : Commit, optional
@@ -187,7 +185,6 @@ class PartWriter:
         columns: Sequence[Column],
         options: PartOptions,
         encodings: Encodings,
-        run: Mapper[Any, Any] = map,
         spill_bytes: int | None = None,
         commit: Commit | None = None,
     ) -> None:
@@ -196,7 +193,6 @@ class PartWriter:
         self._columns = list(columns)
         self._options = options
         self._encodings = encodings
-        self._run = run
         self._numbers = {column.name for column in columns if column.type.is_number}
         self._section_of = _section_numbers(columns)
         self._commit = commit
@@ -214,23 +210,18 @@ class PartWriter:
             return
         layout = self._lay_out(rows)
         summarised = is_worthwhile(len(rows), len(layout.starts) - 1, self._options.summary_rows)
-        encoding = (
+        encoded = [
             self._encode(name, values, layout, summarised=summarised and place > VERSION)
             for place, (name, values) in enumerate(self._stored_columns(rows))
-        )
-        encoded = [list(tasks) for tasks in _one_ahead(encoding)]
-        by_column = [[chunk for task in tasks for chunk in task.chunks] for tasks in encoded]
-        chunks = list(zip(*by_column, strict=True))
+        ]
+        chunks = list(zip(*(column.chunks for column in encoded), strict=True))
         checks = [[checksum32(chunk.data) for chunk in row] for row in chunks]
         first, last = layout.starts[:-1], layout.starts[1:] - 1
         lengths = np.diff(layout.starts)
         blocks = Blocks(rows.series, rows.codes[first], lengths, rows.times[first], rows.times[last])
         summary = None
         if summarised:
-            summaries = [
-                join_columns([task.summary for task in tasks if task.summary is not None])
-                for tasks in encoded[VERSION + 1 :]
-            ]
+            summaries = [column.summary for column in encoded if column.summary is not None]
             names = [column.name for column in self._columns]
             summary = Summary(lengths, rows.versions[last], dict(zip(names, summaries, strict=True)))
         counts, checks_of = np.diff(layout.firsts), np.array(checks, np.int64)
@@ -283,42 +274,37 @@ class PartWriter:
         for column in self._columns:
             yield column.name, self._as_stored(column, rows)
 
-    def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> Iterable[_Encoded]:
-        """Encode a column, and summarise its blocks if that is asked for, some primary blocks a task."""
+    def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
+        """Encode a column, and summarise its blocks if that is asked for."""
         if len(values) > _FEW_ROWS or not pa.types.is_dictionary(values.type):
             return self._encode_anew(name, values, layout, summarised=summarised)
         return self._encodings.of_same(
             f"column {name}",
             (values, layout),
-            lambda: list(self._encode_anew(name, values, layout, summarised=summarised)),
+            lambda: self._encode_anew(name, values, layout, summarised=summarised),
         )
 
-    def _encode_anew(
-        self, name: str, values: pa.Array, layout: Layout, *, summarised: bool
-    ) -> Iterable[_Encoded]:
+    def _encode_anew(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
         encoding = self._encodings.of(name, values)
         plain = codec.plain(values)
         coded = values.type.value_type if pa.types.is_dictionary(values.type) else None
         bounds = layout.starts[layout.firsts].tolist()
-
-        def encode(first: int) -> _Encoded:
-            window = bounds[first : first + _BLOCKS_PER_TASK + 1]
-            if isinstance(plain, np.ndarray):
-                bounds_here = [bound - window[0] for bound in window]
-                values_here = plain[window[0] : window[-1]]
-                chunks = codec.encode_runs(values_here, bounds_here, encoding, codes=coded is not None)
+        chunks: list[Chunk] = []
+        summaries: list[ColumnSummary] = []
+        for first in range(0, len(bounds) - 1, _BLOCKS_AT_ONCE):
+            window = bounds[first : first + _BLOCKS_AT_ONCE + 1]
+            here = plain[window[0] : window[-1]]
+            if isinstance(here, np.ndarray):
+                within = [bound - window[0] for bound in window]
+                chunks += codec.encode_runs(here, within, encoding, codes=coded is not None)
             else:
-                chunks = [
+                chunks += [
                     codec.encode(plain[start:stop], encoding) for start, stop in itertools.pairwise(window)
                 ]
-            if not summarised:
-                return _Encoded(chunks)
-            ends = layout.firsts[[first, first + len(chunks)]]
-            starts = layout.starts[ends[0] : ends[1] + 1] - window[0]
-            return _Encoded(chunks, summarise(plain[window[0] : window[-1]], starts, coded))
-
-        run = self._run if bounds[-1] >= _ROWS_FOR_THREADS else map  # handing over takes longer than encoding
-        return run(encode, range(0, len(bounds) - 1, _BLOCKS_PER_TASK))
+            if summarised:
+                starts = layout.starts[layout.firsts[first] : layout.firsts[first + len(window) - 1] + 1]
+                summaries.append(summarise(here, starts - window[0], coded))
+        return _Encoded(chunks, join_columns(summaries) if summarised else None)
 
     def _count(self, piece: EncodedBlocks) -> None:
         blocks = piece.blocks
@@ -381,7 +367,7 @@ class PartWriter:
         """Append what is known of a page's blocks, and return where it lies, its size and its checksum."""
         if held.summary is None or held.rows < self._options.summary_rows * len(held.summary):
             return 0, 0, 0
-        summary = held.summary.encode(self._run)
+        summary = held.summary.encode()
         return self._sections.append(SUMMARY, summary), len(summary), checksum32(summary)
 
     def _append_chunks(self, chunks: Sequence[Sequence[Chunk]]) -> None:
@@ -437,15 +423,6 @@ class PartWriter:
         return Piece(self._sections.append(column.directory, data), len(data), checksum(data))
 
 
-def _one_ahead(running: Iterable[A]) -> Iterator[A]:
-    """Yield each only when the next one has been started, so that threads need not wait for the next."""
-    pending: list[A] = []
-    for started in running:
-        yield from pending
-        pending = [started]
-    yield from pending
-
-
 def _section_numbers(columns: Sequence[Column]) -> dict[str, int]:
     """Return the number of each section that holds chunks, in order of their first column."""
     numbers: dict[str, int] = {}
@@ -469,11 +446,10 @@ def write_part(
     columns: Sequence[Column],
     options: PartOptions,
     encodings: Encodings,
-    run: Mapper[Any, Any] = map,
     commit: Commit | None = None,
 ) -> PartMetadata:
     """Write sorted rows, some at a time, as one part; see `PartWriter`."""
-    writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, run, commit=commit)
+    writer = PartWriter(fs, root, part_id, entity, columns, options, encodings, commit=commit)
     for rows in slices:
         writer.append(rows)
     return writer.finish()

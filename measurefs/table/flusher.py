@@ -260,7 +260,6 @@ class Flusher:
             schema.columns,
             self._options.part,
             self._encodings,
-            self._runtime.run,
         )
         self._fs.sync_path(self._root)
         self.flushed_bytes += metadata.compressed_bytes

@@ -18,7 +18,6 @@ from measurefs.part.index import PAGE_BLOCKS
 from measurefs.part.merge import Merge, all_columns, in_batches, row_bytes
 from measurefs.part.part import Scan
 from measurefs.part.rows import Rows
-from measurefs.part.tasks import Mapper
 from measurefs.part.writer import Encodings, PartWriter
 from measurefs.table.attempts import Attempts
 from measurefs.table.flusher import Flusher
@@ -41,9 +40,8 @@ _INPUT_SHARE, _OUTPUT_SHARE, _AHEAD_SHARE = 4, 4, 4
 
 
 class _Manner(NamedTuple):
-    """How parts are merged: encoded on which threads, who is told, and how long it pauses after each slice."""
+    """How parts are merged: who is told, and how long it pauses after each slice."""
 
-    run: Mapper[Any, Any] = map
     progress: Progress | None = None
     pauses: float = 0.0
 
@@ -187,7 +185,7 @@ class Merger:
         with self._alone() as parts:
             while are_loose(parts):
                 inputs = parts if len(parts) <= most else _smallest(parts, most)
-                part = self._merge(inputs, _Manner(self._runtime.run, progress))
+                part = self._merge(inputs, _Manner(progress))
                 self._flusher.publish()
                 place = parts.index(inputs[0])
                 parts[place : place + len(inputs)] = [] if part is None else [part]
@@ -267,7 +265,6 @@ class Merger:
             columns,
             self._options.part,
             self._encodings,
-            manner.run,
             spill_bytes=_SPILL_BYTES,
         )
         held = self._recent.take(inputs)

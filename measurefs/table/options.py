@@ -54,7 +54,8 @@ class TableOptions:
     merge : MergeOptions
         When and how parts are merged.
     threads : int or None
-        Threads that encode and decode, for the whole process; None means one per core.
+        Threads that decode for queries, and order rows while those before are encoded, for the whole process; None
+        means one per core.
     cache_bytes : int
         Bytes of decoded columns and indexes that a database keeps for the next query.
     series_hash : callable
@@ -110,7 +111,7 @@ class Runtime:
     random : random.Random
         For jitter.
     run : callable
-        ``map``, or an executor's, for encoding and decoding.
+        ``map``, or an executor's, for decoding, and for ordering rows while those before are encoded.
     run_io : callable
         The same, for opening, flushing and closing several tables; its threads wait for those of ``run``.
     cache : Cache

@@ -396,10 +396,10 @@ def test_a_summary_that_does_not_agree_with_the_rows_is_found(
     field = {"exact sum": "sum", "code": "last"}.get(what, what)
     truth = Summary.encode
 
-    def lying(self: Summary, run: Any = map) -> bytes:
+    def lying(self: Summary) -> bytes:
         column = self.columns[name]
         changed = msgspec.structs.replace(column, **{field: lie(getattr(column, field))})
-        return truth(Summary(self.rows, self.last_versions, {**self.columns, name: changed}), run)
+        return truth(Summary(self.rows, self.last_versions, {**self.columns, name: changed}))
 
     monkeypatch.setattr(Summary, "encode", lying)
     fs = MemoryFileSystem()
@@ -417,9 +417,9 @@ def test_a_summary_of_other_blocks_is_found(
 ) -> None:
     truth = Summary.encode
 
-    def lying(self: Summary, run: Any = map) -> bytes:
+    def lying(self: Summary) -> bytes:
         arrays = {"rows": self.rows, "last_versions": self.last_versions}
-        return truth(Summary(**{**arrays, which: arrays[which] + 1}, columns=self.columns), run)
+        return truth(Summary(**{**arrays, which: arrays[which] + 1}, columns=self.columns))
 
     monkeypatch.setattr(Summary, "encode", lying)
     fs = MemoryFileSystem()
