@@ -109,7 +109,7 @@ class Flusher:
             The table was closed meanwhile.
         """
         if epoch is None:
-            with self._alone(), self._introducer.pin() as snapshot:
+            with self._alone(), self._introducer.claim() as snapshot:
                 self._settle(snapshot)
             return
 
@@ -121,14 +121,14 @@ class Flusher:
                 return
         with self._alone(is_served) as mine:
             if mine:
-                with self._flushes.together(), self._introducer.pin() as snapshot:
+                with self._flushes.together(), self._introducer.claim() as snapshot:
                     self._settle(snapshot)
 
     def _logged(self) -> bool:
         """Make all rows durable by the log, within a turn; False if it is not the place for them."""
         if not self._is_for_log():
             return False
-        with self._commits.together(), self._introducer.pin() as snapshot:
+        with self._commits.together(), self._introducer.claim() as snapshot:
             waiting = self._log.waiting(snapshot)
             if waiting:
                 certain, self.certain = self.certain, False
@@ -169,7 +169,7 @@ class Flusher:
         That makes a snapshot pinned within the block durable, whatever was introduced after it, and returns the
         epoch of the committed snapshot that holds just its rows.
         """
-        with self._alone(), self._turn():
+        with self._alone(), self._turn(), self._introducer.claiming():
             yield self._commit_pinned
 
     def _commit_pinned(self, snapshot: Snapshot) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from measurefs.part.part import Part
 from measurefs.table.snapshot import Snapshot, settle
@@ -22,10 +24,16 @@ class Introducer:
         The epoch to start from.
     parts : sequence of Part
         What the table holds then.
+
+    Attributes
+    ----------
+    claimed : float
+        Parts in memory up to this number are left alone, see `claim`; infinity while `claiming`.
     """
 
     def __init__(self, epoch: int, parts: Sequence[Part]) -> None:
         self.watcher = EpochWatcher(epoch)
+        self.claimed: float = 0
         self._last = epoch
         self._live: set[Snapshot] = set()
         self._changing = threading.Lock()
@@ -46,6 +54,24 @@ class Introducer:
         settle()
         with self._swapping:
             return self._current.pin()
+
+    def claim(self) -> Snapshot:
+        """Pin the current snapshot; its parts in memory are from now on only replaced by who makes them durable."""
+        settle()
+        with self._changing, self._swapping:
+            self.claimed = self._current.epoch
+            return self._current.pin()
+
+    @contextlib.contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Claim all that is introduced up to the end of the block."""
+        with self._changing:
+            self.claimed = math.inf
+        try:
+            yield
+        finally:
+            with self._changing:
+                self.claimed = self._last
 
     def go_back(self, epoch: int, time: int, parts: Sequence[Part]) -> Snapshot:
         """Return a snapshot of the past, whose parts are live until it is released.

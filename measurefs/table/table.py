@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from measurefs.fs.errors import (
@@ -16,11 +16,12 @@ from measurefs.fs.errors import (
 from measurefs.fs.filesystem import DirEntry, FileSystem, LockFile
 from measurefs.fs.process import ProcessGuard
 from measurefs.part.memory_part import MemoryPart
-from measurefs.part.part import Scan, SeriesFilter
+from measurefs.part.part import Part, Scan, SeriesFilter
 from measurefs.part.rows import Rows, sort_rows
 from measurefs.table.admission import Admission
 from measurefs.table.attempts import Attempts
 from measurefs.table.background import Background
+from measurefs.table.coalescing import coalesced
 from measurefs.table.flusher import Flusher
 from measurefs.table.memory import MemoryBudget
 from measurefs.table.merger import Progress
@@ -238,9 +239,11 @@ class TsTable(TableView):
         Call `account` soon after, where waiting is no harm.
         """
 
-        def change(snapshot: Snapshot, epoch: int) -> list[Any]:
+        def change(snapshot: Snapshot, epoch: int) -> Sequence[Part]:
             held = ordered.with_versions(epoch) if arrival else ordered
-            return snapshot.with_part(MemoryPart(epoch, held, self.options.part.block_rows))
+            block_rows = self.options.part.block_rows
+            parts = snapshot.with_part(MemoryPart(epoch, held, block_rows))
+            return coalesced(parts, self._introducer.claimed, block_rows)
 
         self._used_at = self._runtime.monotonic()
         return self._introducer.introduce(change)

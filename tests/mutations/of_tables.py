@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 FLUSHER = "measurefs/table/flusher.py"
 LOG = "measurefs/table/log.py"
+COALESCING = "measurefs/table/coalescing.py"
 TABLE = "measurefs/table/table.py"
 OPENING = "measurefs/table/opening.py"
 VIEW = "measurefs/table/view.py"
@@ -19,6 +20,7 @@ REPAIR = "measurefs/table/repair.py"
 HEALTHY = "tests/crash/test_crashes.py::test_nothing_goes_wrong_without_faults"
 FAILURES = "tests/table/test_table_failures.py"
 LOGGING = "tests/table/test_log.py"
+SMALL = "tests/table/test_coalescing.py"
 RELEASE = "tests/table/test_table_release.py"
 RECOVERING = "tests/table/test_table_recovery.py"
 COLLECTING = "tests/table/test_table_garbage.py"
@@ -124,6 +126,33 @@ _FLUSHER = (
         "                self._fs.must_rm_all(join(self._root, name))",
         "                pass",
         f"{FAILURES}::test_a_failed_flush_leaves_no_part_behind",
+    ),
+)
+
+_COALESCING = (
+    Mutation(
+        "coalesce-what-is-being-flushed",
+        "Rows that are being made durable are not in the table a second time.",
+        COALESCING,
+        "part.id <= claimed or ",
+        "",
+        f"{SMALL}::test_what_is_being_made_durable_is_left_alone",
+    ),
+    Mutation(
+        "coalesce-what-is-being-tagged",
+        "What arrives while a tag is made is in the table once.",
+        "measurefs/table/introducer.py",
+        "            self.claimed = math.inf\n",
+        "            pass\n",
+        f"{SMALL}::test_a_tag_holds_what_was_there_when_it_was_made",
+    ),
+    Mutation(
+        "coalesce-in-another-order",
+        "Of rows with equal keys and versions the one that came last counts.",
+        COALESCING,
+        ", _MOST))[::-1]\n",
+        ", _MOST))\n",
+        f"{SMALL}::test_of_equal_keys_the_highest_version_counts",
     ),
 )
 
@@ -606,4 +635,13 @@ _TAGS = (
     ),
 )
 
-MUTATIONS: tuple[Mutation, ...] = (*_FLUSHER, *_LOG, *_TABLE, *_RECOVERY, *_GARBAGE, *_CHECKING, *_TAGS)
+MUTATIONS: tuple[Mutation, ...] = (
+    *_FLUSHER,
+    *_COALESCING,
+    *_LOG,
+    *_TABLE,
+    *_RECOVERY,
+    *_GARBAGE,
+    *_CHECKING,
+    *_TAGS,
+)

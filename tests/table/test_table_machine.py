@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -62,6 +64,13 @@ class Machine(RuleBasedStateMachine):
         assert epoch > self.last_epoch
         self.last_epoch = epoch
         self.put([row[:3] for row in rows], versions if explicit else [epoch] * len(rows))
+
+    @rule(rows=ROWS)
+    def add_each(self, rows: list[tuple[int, int, int, int]]) -> None:
+        """So often that some are coalesced."""
+        for entity, time, value, _ in itertools.islice(itertools.cycle(rows), 40):
+            self.last_epoch = self.table.add(batch([entity], [time], [value]))
+            self.put([(entity, time, value)], [self.last_epoch])
 
     @rule()
     def flush(self) -> None:

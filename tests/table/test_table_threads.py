@@ -19,16 +19,17 @@ COMMITS = (".log", ".snp")
 
 
 class Gate(FileSystemWrapper):
-    """Holds the next commit back until the gate is opened."""
+    """Holds the next commit back, or another kind of file, until the gate is opened."""
 
-    def __init__(self, wrapped: FileSystem) -> None:
+    def __init__(self, wrapped: FileSystem, held: tuple[str, ...] = COMMITS) -> None:
         super().__init__(wrapped)
+        self.held = held
         self.opened = threading.Event()
         self.reached = threading.Event()
         self.commits: list[str] = []
 
     def write(self, path: str, data: Buffer, *, exclusive: bool = False) -> int:
-        if path.endswith(COMMITS):
+        if path.endswith(self.held):
             self.commits.append(path[-4:])
             self.reached.set()
             assert self.opened.wait(30)
