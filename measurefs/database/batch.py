@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from measurefs.fs.errors import SchemaError
 from measurefs.part.labels import LabelEncoder
 from measurefs.part.rows import Rows, same
 from measurefs.part.series import Codes, Hash, SeriesTable, encode_series
+from measurefs.part.tasks import Mapper
 from measurefs.query import TIME, VERSION, check_names
+
+_ROWS_FOR_THREADS = 1 << 16
 
 
 class Checked(NamedTuple):
@@ -38,8 +41,14 @@ class Checked(NamedTuple):
     schema: MeasureSchema
 
 
-def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encoder: LabelEncoder) -> Checked:
-    """Check a batch and turn it into rows; nothing is stored yet.
+def check_batch(
+    table: pa.Table,
+    schema: MeasureSchema,
+    time_column: str,
+    encoder: LabelEncoder,
+    run: Mapper[Any, Any] = map,
+) -> Checked:
+    """Check a batch and turn it into rows; nothing is stored yet. `run` may order columns of many rows in parallel.
 
     Raises
     ------
@@ -60,16 +69,18 @@ def check_batch(table: pa.Table, schema: MeasureSchema, time_column: str, encode
         if name in columns
     }
     labels = encoder.encode(entities)
-    values = {
-        name: labels.field(column) if name in schema.fields else labels.tag(name, column)
-        for name, column in values.items()
-    }
+
+    def arrange(name: str) -> pa.Array:
+        column = values[name]
+        return labels.field(column) if name in schema.fields else labels.tag(name, column)
+
+    arranged = (run if len(times) >= _ROWS_FOR_THREADS else map)(arrange, values)
     ordered = Rows(
         labels.series,
         labels.codes,
         labels.arranged(np.asarray(times)),
         same(0, len(times)) if versions is None else labels.arranged(np.asarray(versions)),
-        values,
+        dict(zip(values, arranged, strict=True)),
     )
     return Checked(ordered, versions is not None, schema)
 

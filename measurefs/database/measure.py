@@ -73,7 +73,7 @@ class Measure(MeasureQuestions, MeasureUpkeep):
         table = to_table(data, time_column)
         if table.num_rows == 0 and not table.column_names:
             return 0  # a collector that has nothing to send
-        batch = check_batch(table, self.schema, time_column, self._encoder)
+        batch = check_batch(table, self.schema, time_column, self._encoder, self._runtime.run)
         stored = writing.store(self._tables, batch, self._runtime.now())
         if durable:
             self._tables.flush(stored.epochs)

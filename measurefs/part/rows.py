@@ -164,11 +164,15 @@ def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ite
 
     They come some series at a time, so that what is put in order fits the processor's caches.
     """
-    if sum(map(len, batches)) <= _SLICE_ROWS:
-        yield concat_in_order(batches, types)
+    if len(batches) == 1:
+        rows = concat_rows(batches, types)
+        yield from (
+            rows.slice(at, min(at + _SLICE_ROWS, len(rows))) for at in range(0, len(rows), _SLICE_ROWS)
+        )
         return
     joint = _Joint(batches, types)
-    for spans in joint.divided(_SLICE_ROWS):
+    few = sum(map(len, batches)) <= _SLICE_ROWS
+    for spans in [joint.whole] if few else joint.divided(_SLICE_ROWS):
         yield joint.ordered(spans)
 
 

@@ -194,6 +194,7 @@ class PartWriter:
         self._options = options
         self._encodings = encodings
         self._numbers = {column.name for column in columns if column.type.is_number}
+        self._tags = {column.name for column in columns if column.family is not None}
         self._section_of = _section_numbers(columns)
         self._commit = commit
         compact_bytes = options.compact_bytes if commit is None else sys.maxsize
@@ -276,7 +277,7 @@ class PartWriter:
 
     def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
         """Encode a column, and summarise its blocks if that is asked for."""
-        if len(values) > _FEW_ROWS or not pa.types.is_dictionary(values.type):
+        if len(values) > _FEW_ROWS or name not in self._tags:
             return self._encode_anew(name, values, layout, summarised=summarised)
         return self._encodings.of_same(
             f"column {name}",
