@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from measurefs.codec import compute as pc
 from measurefs.codec import memory
 from measurefs.codec.columns import is_plain, values_of
 from measurefs.codec.widening import widened
@@ -22,6 +23,7 @@ Spans = Sequence[tuple[int, int]]
 _RADIX = 1 << 16
 _SHORT_RUN = 64
 _SLICE_ROWS = 1 << 17
+_REPETITIVE = 2
 
 
 class Rows(msgspec.Struct, frozen=True, eq=False):
@@ -90,7 +92,7 @@ def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
 
 
 def concat_columns(columns: Sequence[pa.Array]) -> pa.Array:
-    """Join arrays of one column end to end; stays a dictionary if all of them are."""
+    """Join arrays of one column end to end; a dictionary if all of them are, or if that is much smaller."""
     return columns[0] if len(columns) == 1 else _joiner(columns)([(0, len(column)) for column in columns])
 
 
@@ -100,24 +102,39 @@ def _joiner(columns: Sequence[pa.Array]) -> Callable[[Spans], pa.Array]:
         arrays = [values_of(column) for column in columns]
         return lambda spans: memory.array_of(_spliced(arrays, spans))
     dictionaries = [pa.types.is_dictionary(column.type) for column in columns]
-    if all(dictionaries):
-        values = columns[0].dictionary
-        if not all(column.dictionary.equals(values) for column in columns[1:]):
-            columns = pa.chunked_array(columns).unify_dictionaries().chunks
-            values = columns[0].dictionary
-        if not any(column.null_count for column in columns):
-            arrays = [values_of(column.indices) for column in columns]
-            return lambda spans: pa.DictionaryArray.from_arrays(
-                memory.array_of(_spliced(arrays, spans)), values, safe=False
-            )
-    elif any(dictionaries):
-        columns = [
-            column.dictionary_decode() if coded else column
-            for column, coded in zip(columns, dictionaries, strict=True)
-        ]
-    return lambda spans: pa.concat_arrays(
-        [column.slice(start, stop - start) for column, (start, stop) in zip(columns, spans, strict=True)]
+    if not any(dictionaries):
+        return lambda spans: pa.concat_arrays(_sliced(columns, spans))
+    coded = _alike(columns)
+    if not (all(dictionaries) or _is_repetitive(coded)):
+        return lambda spans: pa.concat_arrays([each.dictionary_decode() for each in _sliced(coded, spans)])
+    if any(column.null_count for column in coded):
+        return lambda spans: pa.concat_arrays(_sliced(coded, spans))
+    arrays = [values_of(column.indices) for column in coded]
+    return lambda spans: pa.DictionaryArray.from_arrays(
+        memory.array_of(_spliced(arrays, spans)), coded[0].dictionary, safe=False
     )
+
+
+def _alike(columns: Sequence[pa.Array]) -> Sequence[pa.DictionaryArray]:
+    """Return columns of strings or binaries as codes into one dictionary."""
+    coded = [
+        column if pa.types.is_dictionary(column.type) else column.dictionary_encode() for column in columns
+    ]
+    if all(column.dictionary.equals(coded[0].dictionary) for column in coded[1:]):
+        return coded
+    found: list[pa.DictionaryArray] = pa.chunked_array(coded).unify_dictionaries().chunks
+    return found
+
+
+def _is_repetitive(coded: Sequence[pa.DictionaryArray]) -> bool:
+    """Whether the values that stand for codes take far more than their dictionary, once or a thousand times."""
+    lengths = np.asarray(pc.binary_length(coded[0].dictionary), np.int64)
+    decoded = sum(int(lengths[values_of(column.indices.drop_null())].sum()) for column in coded)
+    return decoded > _REPETITIVE * int(lengths.sum())
+
+
+def _sliced(columns: Sequence[pa.Array], spans: Spans) -> list[pa.Array]:
+    return [column.slice(start, stop - start) for column, (start, stop) in zip(columns, spans, strict=True)]
 
 
 def _spliced(arrays: Sequence[npt.NDArray[Any]], spans: Spans) -> npt.NDArray[Any]:

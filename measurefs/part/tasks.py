@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 A = TypeVar("A")
@@ -15,19 +14,6 @@ Task = Callable[[], None]
 
 _MOST_AT_ONCE = 64
 """Tasks handed to threads: handing one over costs as much as a small one."""
-
-
-def made_ahead(items: Iterable[A], run: Mapper[Any, Any]) -> Iterator[A]:
-    """Yield items, each of which another thread makes, if there is one, while the one before is dealt with."""
-    making = iter(items)
-
-    def make(count: int) -> list[A]:
-        return list(itertools.islice(making, count))
-
-    begun = run(make, [1])
-    while found := next(iter(begun)):
-        begun = run(make, [1])
-        yield from found
 
 
 def run_tasks(tasks: Sequence[Task], run: Mapper[Any, Any]) -> None:

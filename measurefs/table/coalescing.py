@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import pyarrow as pa
 
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.part import Part
-from measurefs.part.rows import concat_in_order
+from measurefs.part.rows import Rows, concat_in_order
+from measurefs.part.series import narrowed
 
 _MANY, _MOST = 32, 1 << 10
 _SMALL_ROWS, _SMALL_BYTES = 1 << 12, 1 << 20
@@ -28,14 +30,14 @@ def coalesced(parts: Sequence[Part], claimed: float, block_rows: int) -> Sequenc
     block_rows : int
         See `MemoryPart`.
     """
-    small = list(itertools.islice(_small(parts, claimed), _MOST))[::-1]
+    small = list(itertools.islice(_small(parts, claimed), _MOST))
     if len(small) < _MANY:
         return parts
-    types = _common_types(small)
-    if types is None:
+    alike, types = _of_the_same_types(small)
+    if len(alike) < _MANY:
         return parts
-    rows = concat_in_order([part.held for part in small], types)
-    return [*parts[: -len(small)], MemoryPart(small[-1].id, rows, block_rows)]
+    rows = concat_in_order([_by_own_series(part.held) for part in reversed(alike)], types)
+    return [*parts[: -len(alike)], MemoryPart(parts[-1].id, rows, block_rows)]
 
 
 def _small(parts: Sequence[Part], claimed: float) -> Iterator[MemoryPart]:
@@ -50,12 +52,26 @@ def _is_small(part: MemoryPart) -> bool:
     return part.rows <= _SMALL_ROWS and part.nbytes <= _SMALL_BYTES
 
 
-def _common_types(parts: Sequence[MemoryPart]) -> dict[str, pa.DataType] | None:
-    """Return the columns that any of the parts has, None if one is of several types: its type is being changed."""
+def _of_the_same_types(parts: Sequence[MemoryPart]) -> tuple[list[MemoryPart], dict[str, pa.DataType]]:
+    """Return the first parts up to where a column is of another type, and the columns that any of them has."""
+    alike: list[MemoryPart] = []
     types: dict[str, pa.DataType] = {}
     for part in parts:
-        for name, column in part.held.columns.items():
-            kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-            if types.setdefault(name, kind) != kind:
-                return None
-    return types
+        kinds = {name: _kind(column.type) for name, column in part.held.columns.items()}
+        if any(types.get(name, kind) != kind for name, kind in kinds.items()):
+            break
+        types |= kinds
+        alike.append(part)
+    return alike, types
+
+
+def _kind(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _by_own_series(rows: Rows) -> Rows:
+    """Return rows without the series of others: a few late ones came with all of a large batch."""
+    if len(rows.series) <= 2 * len(rows):
+        return rows
+    series, codes = narrowed(rows.series, rows.codes)
+    return msgspec.structs.replace(rows, series=series, codes=codes)

@@ -13,7 +13,6 @@ from measurefs.part.file_part import FilePart
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.metadata import PartMetadata
 from measurefs.part.rows import merge_rows
-from measurefs.part.tasks import made_ahead
 from measurefs.part.writer import Encodings, write_part
 from measurefs.table.epochs import snapshot_name
 from measurefs.table.grouping import Group
@@ -255,7 +254,7 @@ class Flusher:
             self._fs,
             self._root,
             number,
-            kept or made_ahead(slices, self._runtime.run),
+            kept or slices,
             schema.entity,
             schema.columns,
             self._options.part,

@@ -54,7 +54,7 @@ class TableOptions:
     merge : MergeOptions
         When and how parts are merged.
     threads : int or None
-        Threads that decode for queries, and order rows while those before are encoded, for the whole process; None
+        Threads that decode for queries, and put the columns of large batches in order, for the whole process; None
         means one per core.
     cache_bytes : int
         Bytes of decoded columns and indexes that a database keeps for the next query.
@@ -111,7 +111,7 @@ class Runtime:
     random : random.Random
         For jitter.
     run : callable
-        ``map``, or an executor's, for decoding, and for ordering rows while those before are encoded.
+        ``map``, or an executor's, for decoding, and for putting columns in order.
     run_io : callable
         The same, for opening, flushing and closing several tables; its threads wait for those of ``run``.
     cache : Cache

@@ -150,8 +150,8 @@ _COALESCING = (
         "coalesce-in-another-order",
         "Of rows with equal keys and versions the one that came last counts.",
         COALESCING,
-        ", _MOST))[::-1]\n",
-        ", _MOST))\n",
+        " in reversed(alike)]",
+        " in alike]",
         f"{SMALL}::test_of_equal_keys_the_highest_version_counts",
     ),
 )

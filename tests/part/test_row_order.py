@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from measurefs.part.rows import concat_rows, sort_rows, sorted_positions
+from measurefs.part.rows import concat_columns, concat_rows, sort_rows, sorted_positions
 from tests.part.made import entity_list, keyed, listed, make_rows, many_rows
 
 ROW = st.tuples(st.integers(0, 3), st.integers(-2, 2), st.integers(-1, 1))
@@ -115,6 +115,20 @@ def test_dictionaries_and_plain_strings_join():
     only_coded = concat_rows(batches[:2], {"s": pa.string()}).columns["s"]
     assert pa.types.is_dictionary(only_coded.type)
     assert only_coded.to_pylist() == want[:6]
+
+
+def test_large_values_that_repeat_are_not_written_out():
+    """They would be 8 GB: more than Arrow's arrays hold."""
+    large = pa.DictionaryArray.from_arrays(pa.array(np.zeros(8192, np.int32)), ["x" * 2**20])
+    joined = concat_columns([large, pa.array(["y", None])])
+    assert pa.types.is_dictionary(joined.type)
+    assert joined[8191:].to_pylist() == ["x" * 2**20, "y", None]
+
+
+def test_values_that_hardly_repeat_are_written_out():
+    coded = pa.array([f"text {number}" for number in range(100)]).dictionary_encode()
+    joined = concat_columns([coded, pa.array(["y"])])
+    assert joined.type == pa.string()
 
 
 def test_slices_and_selections_of_slices():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import measurefs
@@ -130,10 +132,50 @@ def test_rows_of_both_types_of_a_column_stay_readable():
     """No write fails because of the type that a column had before."""
     with measurefs.open("memory://") as database:
         measure = database.create_measure("m", entity=["id"], fields={"value": "int64"})
-        for number in range(FEW // 2):
+        for number in range(MANY // 2):
             measure.write([{"time": number, "id": "a", "value": number}])
         measure.evolve(fields={"value": "float64"})
-        for number in range(FEW // 2, FEW):
+        for number in range(MANY // 2, MANY):
             measure.write([{"time": number, "id": "a", "value": number + 0.5}])
+        (table,) = measure.stats().values()
+        assert table["memory_parts"] < FEW
         found = measure.query(order="time").to_arrow()["value"].to_pylist()
-        assert found == [*map(float, range(FEW // 2)), *(n + 0.5 for n in range(FEW // 2, FEW))]
+        assert found == [*map(float, range(MANY // 2)), *(n + 0.5 for n in range(MANY // 2, MANY))]
+
+
+def test_large_values_that_repeat_take_no_more_memory_than_they_did():
+    """Nor do writes fail for want of it: these texts, each time written out, are 2.5 GB."""
+    rows = 4096
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["x" * 20_000])
+    with measurefs.open("memory://") as database:
+        measure = database.create_measure(
+            "m", entity=["id"], tags={"text": "string"}, fields={"value": "int64"}
+        )
+        for number in range(31):
+            times = np.arange(number * rows, (number + 1) * rows)
+            measure.write(pa.table({"time": times, "id": ["a"] * rows, "text": text}))
+        for number in range(2):
+            measure.write([{"time": 31 * rows + number, "id": "a", "value": number}])
+        (table,) = measure.stats().values()
+        assert table["memory_parts"] < 31
+        assert table["memory_bytes"] < 32 << 20
+        measure.flush()
+        found = measure.query(31 * rows - 1, columns=["text", "value"], order="time").to_arrow()
+        assert found["text"].to_pylist() == ["x" * 20_000, None, None]
+        assert found["value"].to_pylist() == [None, 0, 1]
+
+
+def test_a_few_late_rows_of_large_batches_come_without_all_series_of_these():
+    day, rows = 86_400_000_000_000, 1000
+    with measurefs.open("memory://") as database:
+        measure = database.create_measure("m", entity=["id"], fields={"value": "int64"})
+        for number in range(FEW):
+            times = np.full(rows, day)
+            times[0] = 5
+            names = [f"series {number * rows + place}" for place in range(rows)]
+            measure.write(pa.table({"time": times + number, "id": names, "value": np.arange(rows)}))
+        late = min(measure._tables.writers(), key=lambda table: table.root)
+        with late.pin() as snapshot:
+            assert min(len(part.held.series) for part in snapshot.memory_parts) < FEW
+            assert len(snapshot.memory_parts) < FEW
+        assert measure.query(0, day).to_arrow()["value"].to_pylist() == [0] * FEW
