@@ -24,13 +24,12 @@ from measurefs.database.verify import (
 )
 from measurefs.fs.errors import CorruptionError, FileSystemError, NotExistError, UnsupportedStoreError
 from measurefs.fs.filesystem import FileSystem
-from measurefs.fs.listing import list_dir
 from measurefs.fs.paths import basename
 from measurefs.part.metadata import Column, PartMetadata
 from measurefs.part.verify import Damage
 from measurefs.table import Runtime, TableOptions
-from measurefs.table.epochs import CORRUPT, snapshot_epoch
-from measurefs.table.recovery import read_snapshot
+from measurefs.table.epochs import CORRUPT
+from measurefs.table.recovery import recover
 from measurefs.table.repair import Action, RepairReport, repair_table
 from measurefs.table.verify import VerifyReport
 
@@ -178,9 +177,8 @@ def _known_of(fs: FileSystem, tables: Sequence[TablePlace]) -> str:
 
 
 def _parts_of(fs: FileSystem, path: str) -> list[PartMetadata]:
-    """Return the parts of the newest snapshot of a table that can be read."""
-    epochs = [epoch for entry in list_dir(fs, path) if (epoch := snapshot_epoch(entry.name)) is not None]
-    for epoch in sorted(epochs, reverse=True):
-        with contextlib.suppress(CorruptionError, FileSystemError):
-            return read_snapshot(fs, path, epoch).parts
+    """Return the parts of a table, as far as they can be told."""
+    with contextlib.suppress(CorruptionError, FileSystemError):
+        record = recover(fs, path, whole=False).record
+        return record.parts if record else []
     return []

@@ -209,6 +209,17 @@ def test_a_damaged_schema_is_named_and_what_to_do_is_said(fs: MemoryFileSystem, 
     assert fs.read(SCHEMA) == before
 
 
+def test_a_damaged_schema_is_told_by_what_only_the_log_has(fs: MemoryFileSystem) -> None:
+    with measurefs.open(fs, background=False) as db:
+        cpu = db.measure("cpu")
+        cpu.evolve(fields={"w": "float64"})
+        cpu.write(one_row(time=0, host="h0", rack="r", v=1, w=0.5), durable=True)
+        for path in [path for path in walk(fs) if path.startswith("cpu/schema")]:
+            fs.delete_file(path)
+        (left,) = measurefs.repair(fs).left
+        assert "fields={'v': 'int64', 'w': 'float64'}" in left.reason
+
+
 def test_parts_of_another_measure_or_segment_are_named() -> None:
     fs = MemoryFileSystem()
     with measurefs.open(fs) as db:
