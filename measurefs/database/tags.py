@@ -282,6 +282,7 @@ class Tags:
         except FencedError:  # who has taken a table over may have cleared our tag there before it was one
             with contextlib.suppress(FileSystemError):
                 self._remove(record.tag)
+                self._fs.sync_path(join(self._root, TAGS))
             raise
 
     def _each(self, call: Callable[[Any], Any], items: Sequence[Any]) -> None:
@@ -296,12 +297,11 @@ class Tags:
             self._tables.refresh()
             self._tables.writing(self._tables.places())
             self._remove(name)
-            self._clear()
+            self._clear()  # once that is durable
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(NotExistError):
             self._fs.delete_file(tag_path(self._root, name))
-        self._fs.sync_path(join(self._root, TAGS))
 
     @contextlib.contextmanager
     def clearing(self) -> Iterator[Callable[[TsTable], list[str]]]:

@@ -80,10 +80,9 @@ _TAGS = (
         "measure-untag-not-synced",
         "A measure's removed tag does not come back, when what it kept may be collected.",
         TAGS,
-        "            self._fs.delete_file(tag_path(self._root, name))\n"
-        "        self._fs.sync_path(join(self._root, TAGS))\n",
-        "            self._fs.delete_file(tag_path(self._root, name))\n",
-        f"{HEALTHY}[tagging-measure]",
+        "        self._fs.sync_path(join(self._root, TAGS))\n        return set(",
+        "        return set(",
+        "tests/database/test_time_travel.py::test_after_a_crash_a_tag_is_there_whole_or_not_at_all[untag]",
     ),
 )
 
@@ -102,7 +101,7 @@ _DROPPING = (
         RETENTION,
         "    dropped = MIN_TIME if schema.dropped_before is None else schema.dropped_before\n    return",
         "    dropped = MIN_TIME\n    return",
-        f"{HEALTHY}[expiring-measure]",
+        "tests/database/test_retention.py::test_a_clock_that_goes_back_brings_nothing_back",
     ),
     Mutation(
         "drop-not-synced-before-the-files-go",
