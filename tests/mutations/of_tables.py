@@ -220,7 +220,7 @@ _LOG = (
         FLUSHER,
         "return not self._uncommitted and self._log.takes(self._log.waiting(snapshot))",
         "return self._log.takes(self._log.waiting(snapshot))",
-        f"{LOGGING}::TestCrashes::test_a_flush_that_fails_leaves_it_in_charge",
+        f"{LOGGING}::TestCrashes::test_rows_of_a_flush_that_failed_are_at_risk_until_the_next",
     ),
 )
 

@@ -413,6 +413,7 @@ class TestCrashes:
             assert table.rows_at_risk() == 2  # one of them is, and the part has both
             append(table, 3)
             assert table.rows_at_risk() == 0
+            assert stored(fs) == ones(1, 2, 3)
 
 
 class TestDamage:
