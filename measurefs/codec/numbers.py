@@ -28,7 +28,7 @@ Numbers = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 _CONSTANT, _PCO, _REPEATED, _RAW = 0, 1, 2, 3
 _BATCH = 256
 """pcodec decodes so many values at a time."""
-_STRETCH = 32
+_STRETCH = 8
 """Values are repeated if they stay the same for so long, on average."""
 
 _NO_DECIMALS = 255
