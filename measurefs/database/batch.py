@@ -87,9 +87,9 @@ def check_batch(
 
 def _named_columns(table: pa.Table, schema: MeasureSchema, time_column: str) -> dict[str, pa.Array]:
     names = [TIME if name == time_column else name for name in table.column_names]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise SchemaError(f"the rows have two columns named {min(twice)!r}; nothing was stored")
+    if len(set(names)) < len(names):
+        twice = min(name for name in names if names.count(name) > 1)
+        raise SchemaError(f"the rows have two columns named {twice!r}; nothing was stored")
     check_names(names, [*schema.names, VERSION], f"the rows of measure {schema.name!r}")
     return {name: one_array(column) for name, column in zip(names, table.columns, strict=True)}
 

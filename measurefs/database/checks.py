@@ -150,7 +150,7 @@ def cast_times(name: str, column: pa.Array) -> pa.Array:
 def _times(column: pa.Array) -> pa.Array:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        return column.cast(pa.timestamp("ns", tz=kind.tz))
+        return column if kind.unit == "ns" else column.cast(pa.timestamp("ns", tz=kind.tz))
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("s")).cast(pa.timestamp("ns"))
     if not _is_string(kind):

@@ -189,9 +189,9 @@ def encode_page(
     return pack_arrays(
         {
             "ids": series.ids,
-            "block_series": np.diff(blocks["series"], prepend=0).astype(np.int32),
+            "block_series": _steps(blocks["series"]).astype(np.int32),
             "block_rows": blocks["rows"].astype(np.uint32),
-            "block_min": np.diff(blocks["min"], prepend=0),
+            "block_min": _steps(blocks["min"]),
             "block_span": blocks["max"] - blocks["min"],
             "primary_blocks": primary_blocks.astype(np.uint32),
             "sizes": np.array([len(chunk.data) for row in chunks for chunk in row], np.uint32),
@@ -202,6 +202,13 @@ def encode_page(
             "section_starts": section_starts,
         }
     )
+
+
+def _steps(values: Array) -> Array:
+    """Return the first value, and how much each other differs from the one before."""
+    steps = values.copy()
+    steps[1:] -= values[:-1]
+    return steps
 
 
 def decode_page(

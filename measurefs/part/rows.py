@@ -71,6 +71,14 @@ class Rows(msgspec.Struct, frozen=True, eq=False):
         part = slice(start, stop)
         return Rows(self.series, self.codes[part], self.times[part], self.versions[part], columns)
 
+    def slices(self, most: int) -> Iterator[Rows]:
+        """Yield the rows, so many at a time at most: the very same object if they are no more."""
+        if len(self) <= most:
+            yield self
+            return
+        for start in range(0, len(self), most):
+            yield self.slice(start, min(start + most, len(self)))
+
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
         return msgspec.structs.replace(self, versions=same(version, len(self)))
@@ -78,7 +86,7 @@ class Rows(msgspec.Struct, frozen=True, eq=False):
 
 def same(value: int, count: int) -> npt.NDArray[np.int64]:
     """Return an array that holds one value so many times, and takes no memory for that."""
-    return np.broadcast_to(np.int64(value), count)
+    return np.ndarray(count, np.int64, np.int64(value).tobytes(), strides=(0,))
 
 
 def gather(column: pa.Array, positions: npt.NDArray[np.integer]) -> pa.Array:
@@ -182,10 +190,7 @@ def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ite
     They come some series at a time, so that what is put in order fits the processor's caches.
     """
     if len(batches) == 1:
-        rows = concat_rows(batches, types)
-        yield from (
-            rows.slice(at, min(at + _SLICE_ROWS, len(rows))) for at in range(0, len(rows), _SLICE_ROWS)
-        )
+        yield from concat_rows(batches, types).slices(_SLICE_ROWS)
         return
     joint = _Joint(batches, types)
     few = sum(map(len, batches)) <= _SLICE_ROWS

@@ -234,7 +234,7 @@ class Merger:
         with self._merging:
             self._check_not_cancelled()
             with self._introducer.pin() as snapshot:
-                yield snapshot.file_parts
+                yield list(snapshot.file_parts)
 
     def _merge(self, inputs: Sequence[FilePart], manner: _Manner) -> FilePart | None:
         """Put one part in the place of several neighbours."""

@@ -44,7 +44,7 @@ class Pending:
         """Look at what is in memory now, and return whether rows have just begun to wait for being durable."""
         with self._accounting:
             with introducer.pin() as snapshot:
-                size = sum(part.nbytes for part in snapshot.memory_parts)
+                size = snapshot.memory_bytes
                 durable = flusher.is_durable(snapshot)
             self._is_long = flusher.log_is_long
             self._memory.change(size - self._bytes)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
+from measurefs.codec.cached import cached_property
 from measurefs.codec.sealed import seal, unseal
 from measurefs.fs.errors import CorruptionError
 from measurefs.fs.structs import decodable
@@ -151,15 +152,20 @@ class Snapshot:
         """Return the parts that may hold rows with times in ``[start, end)``, in order."""
         return [part for part in self.parts if part.overlaps(start, end)]
 
-    @property
-    def memory_parts(self) -> list[MemoryPart]:
+    @cached_property
+    def memory_parts(self) -> Sequence[MemoryPart]:
         """The parts that only this process has."""
-        return [part for part in self.parts if isinstance(part, MemoryPart)]
+        return tuple(part for part in self.parts if isinstance(part, MemoryPart))
 
-    @property
-    def file_parts(self) -> list[FilePart]:
+    @cached_property
+    def memory_bytes(self) -> int:
+        """How much memory they take, roughly."""
+        return sum(part.nbytes for part in self.memory_parts)
+
+    @cached_property
+    def file_parts(self) -> Sequence[FilePart]:
         """The parts that are in files."""
-        return [part for part in self.parts if isinstance(part, FilePart)]
+        return tuple(part for part in self.parts if isinstance(part, FilePart))
 
     def with_part(self, part: Part) -> list[Part]:
         """Return the parts and one more."""

@@ -21,7 +21,7 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "blocks": sum(part.metadata.blocks for part in files),
         "compressed_bytes": sum(part.metadata.compressed_bytes for part in files),
         "uncompressed_bytes": sum(part.metadata.uncompressed_bytes for part in files),
-        "memory_bytes": sum(part.nbytes for part in memory),
+        "memory_bytes": snapshot.memory_bytes,
         "min_time": min((part.min_time for part in every), default=None),
         "max_time": max((part.max_time for part in every), default=None),
     }
