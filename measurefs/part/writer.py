@@ -211,8 +211,9 @@ class PartWriter:
             return
         layout = self._lay_out(rows)
         summarised = is_worthwhile(len(rows), len(layout.starts) - 1, self._options.summary_rows)
+        bounds = layout.starts[layout.firsts].tolist()
         encoded = [
-            self._encode(name, values, layout, summarised=summarised and place > VERSION)
+            self._encode(name, values, layout, bounds, summarised=summarised and place > VERSION)
             for place, (name, values) in enumerate(self._stored_columns(rows))
         ]
         chunks = list(zip(*(column.chunks for column in encoded), strict=True))
@@ -275,21 +276,24 @@ class PartWriter:
         for column in self._columns:
             yield column.name, self._as_stored(column, rows)
 
-    def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
-        """Encode a column, and summarise its blocks if that is asked for."""
-        if len(values) > _FEW_ROWS or name not in self._tags:
-            return self._encode_anew(name, values, layout, summarised=summarised)
-        return self._encodings.of_same(
-            f"column {name}",
-            (values, layout),
-            lambda: self._encode_anew(name, values, layout, summarised=summarised),
-        )
+    def _encode(
+        self, name: str, values: pa.Array, layout: Layout, bounds: Sequence[int], *, summarised: bool
+    ) -> _Encoded:
+        """Encode a column, whose primary blocks have these bounds, and summarise its blocks if that is asked for."""
 
-    def _encode_anew(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
+        def anew() -> _Encoded:
+            return self._encode_anew(name, values, layout, bounds, summarised=summarised)
+
+        if len(values) > _FEW_ROWS or name not in self._tags:
+            return anew()
+        return self._encodings.of_same(f"column {name}", (values, layout), anew)
+
+    def _encode_anew(
+        self, name: str, values: pa.Array, layout: Layout, bounds: Sequence[int], *, summarised: bool
+    ) -> _Encoded:
         encoding = self._encodings.of(name, values)
         plain = codec.plain(values)
         coded = values.type.value_type if pa.types.is_dictionary(values.type) else None
-        bounds = layout.starts[layout.firsts].tolist()
         chunks: list[Chunk] = []
         summaries: list[ColumnSummary] = []
         for first in range(0, len(bounds) - 1, _BLOCKS_AT_ONCE):
