@@ -70,7 +70,7 @@ class NumberEncoding(msgspec.Struct, frozen=True):
 
 
 RAW = NumberEncoding(None, None)
-"""Integers in as few bytes as all of a chunk need, and floats as they are."""
+"""Integers in as few bytes as all of a chunk need, and floats as they are; see `raw_encoding`."""
 
 
 def default_encoding(level: int) -> NumberEncoding:
@@ -94,6 +94,11 @@ def unordered_encoding(values: Numbers | None = None) -> NumberEncoding:
     with np.errstate(invalid="ignore", over="ignore"):
         fitting = (d for d in range(_MAX_DECIMALS + 1) if (np.rint(few * 10.0**d) / 10.0**d == few).all())
         return msgspec.structs.replace(_UNORDERED, decimals=next(fitting, None))
+
+
+def raw_encoding(values: Numbers) -> NumberEncoding:
+    """Return the encoding without compression for values like these: `RAW`, but decimals as such integers."""
+    return msgspec.structs.replace(RAW, decimals=unordered_encoding(values).decimals)
 
 
 def choose(values: Numbers, level: int, slack: float = 1.0) -> NumberEncoding:

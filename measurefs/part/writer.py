@@ -16,7 +16,7 @@ from measurefs.codec import columns as codec
 from measurefs.codec.checksum import checksum, checksum32
 from measurefs.codec.columns import Chunk
 from measurefs.codec.memory import array_of
-from measurefs.codec.numbers import RAW, NumberEncoding, choose
+from measurefs.codec.numbers import RAW, NumberEncoding, Numbers, choose, raw_encoding
 from measurefs.codec.types import ColumnType
 from measurefs.fs.filesystem import FileSystem
 from measurefs.part.blocks import MAX_BLOCK_ROWS, Layout, lay_out
@@ -44,6 +44,8 @@ from measurefs.part.summary import ColumnSummary, Summary, join_columns
 A = TypeVar("A")
 
 _MANY_ROWS, _LASTS_ROWS = 1 << 16, 1 << 21
+_SCALED_ROWS, _RAW_LASTS_ROWS = 1 << 11, 1 << 16
+"""Fewer floats are written as they are in less time than it takes to see that they are decimals."""
 _SHORT_PAGES = 2048
 _REPEATS = 2
 _MOST_DICTIONARY_BYTES, _KEPT_DICTIONARY_BYTES = 8 << 20, 64 << 10
@@ -95,7 +97,7 @@ class Encodings:
     slack : float
         See `choose`.
     raw : bool
-        Numbers are not compressed at all.
+        Numbers are not compressed; many floats that are decimals are stored as such integers.
     """
 
     def __init__(self, level: int, slack: float = 1.0, *, raw: bool = False) -> None:
@@ -113,16 +115,21 @@ class Encodings:
 
     def of(self, name: str, column: pa.Array) -> NumberEncoding:
         """Return the encoding for a column; what was chosen from many rows is reconsidered only after many more."""
-        if self._raw:
+        if self._raw and (column.type != pa.float64() or len(column) < _SCALED_ROWS):
             return RAW
         key = name, column.type
         chosen, lasts = self._chosen.get(key, (None, 0))
         many = len(column) >= _MANY_ROWS
-        if chosen is None or (many and lasts <= 0):
-            values = codec.numbers_of(column)
-            chosen, lasts = choose(values, self._level, self._slack), _LASTS_ROWS if many else 0
+        if chosen is None or (lasts <= 0 and (many or self._raw)):
+            chosen, lasts = self._choose(codec.numbers_of(column), many=many)
         self._chosen[key] = chosen, lasts - len(column)
         return chosen
+
+    def _choose(self, values: Numbers, *, many: bool) -> tuple[NumberEncoding, int]:
+        """Return the encoding for values like these, and for how many of them it is not reconsidered."""
+        if self._raw:
+            return raw_encoding(values), _RAW_LASTS_ROWS
+        return choose(values, self._level, self._slack), _LASTS_ROWS if many else 0
 
     def of_same(self, what: str, things: tuple[object, ...], make: Callable[[], A]) -> A:
         """Return what was made of the very same things the last time, or make it.

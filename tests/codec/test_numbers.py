@@ -62,6 +62,7 @@ def test_any_encoding_is_correct_for_any_floats(sample, data):
 
 ENCODINGS = {name: numbers.choose(columns.numbers_of(sample), 4) for name, sample in SAMPLES.items()}
 ENCODINGS["as they are"] = numbers.RAW
+ENCODINGS["decimals as they are"] = numbers.raw_encoding(np.array([12.34, 0.5]))
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
@@ -91,6 +92,13 @@ def test_numbers_stored_as_they_are_and_cut_short_are_corruption(kind):
     for size in (4, 50, len(chunk.data) - 1):
         with pytest.raises(CorruptionError):
             columns.decode_numbers([chunk.data[:size]], np.empty(100, kind), [(0, 100)], "file")
+
+
+def test_decimals_that_are_not_compressed_take_as_few_bytes_as_their_digits():
+    column = pa.array(np.arange(1000) / 100)
+    chunk = columns.encode(column, numbers.raw_encoding(columns.numbers_of(column)))
+    assert len(chunk.data) < 2 * len(column) + 10
+    round_trip(column, numbers.raw_encoding(columns.numbers_of(column)))
 
 
 @pytest.mark.parametrize("level", [0, 4, 8, 12])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 import measurefs
@@ -329,6 +330,24 @@ class TestCommits:
             stall.release()
             assert deleting.result(timeout=30) == 1
             assert stored(fs) == contents(table) == ones(2)
+
+
+def test_many_floats_come_back_bit_by_bit(store_fs):
+    """Decimals are stored as integers, and with other values among them as they are."""
+    decimals = np.arange(6000) / 100
+    others = decimals.copy()
+    others[[5, 6, 7]] = np.pi, -0.0, np.nan
+    with measurefs.open(store_fs) as database:
+        measure = database.create_measure("m", entity=["id"], fields={"v": "float64", "w": "float64"})
+        columns = {"id": ["a"] * 6000, "v": decimals, "w": others}
+        measure.write({"time": np.arange(6000), **columns}, durable=True)
+        measure.write({"time": np.arange(6000, 12000), **columns, "v": others}, durable=True)
+        with measurefs.open(store_fs, read_only=True) as reader:
+            found = reader.measure("m").query(order="time").to_arrow()
+            assert reader.measure("m").stats()["m/seg-19700101/shard-0"]["file_parts"] == 2
+    for name, halves in {"v": (decimals, others), "w": (others, others)}.items():
+        column = found[name].to_numpy()
+        assert column.tobytes() == np.concatenate(halves).tobytes()
 
 
 class TestCrashes:
