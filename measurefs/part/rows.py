@@ -135,7 +135,7 @@ def _alike(columns: Sequence[pa.Array]) -> Sequence[pa.DictionaryArray]:
 
 
 def _is_repetitive(coded: Sequence[pa.DictionaryArray]) -> bool:
-    """Whether the values that stand for codes take far more than their dictionary, once or a thousand times."""
+    """Whether the values would take far more than their dictionary if each were written out."""
     lengths = np.asarray(pc.binary_length(coded[0].dictionary), np.int64)
     decoded = sum(int(lengths[values_of(column.indices.drop_null())].sum()) for column in coded)
     return decoded > _REPETITIVE * int(lengths.sum())
