@@ -28,7 +28,8 @@ class TableOptions:
     Attributes
     ----------
     flush_bytes : int
-        Rows in memory are flushed when they take this much.
+        Rows in memory are flushed when they take this much; the first of many when they take a quarter of it, then
+        half, so that flushing begins soon.
     flush_interval : float
         Seconds after which rows in memory are flushed in any case: what a crash can take from writes that did
         not ask to be durable.

@@ -9,6 +9,9 @@ from measurefs.table.introducer import Introducer
 from measurefs.table.memory import MemoryBudget
 from measurefs.table.options import Runtime, TableOptions
 
+_EARLIER = 4
+"""The first flush of many rows begins with so small a part of what later ones have, to go on beside the writer."""
+
 
 class Pending:
     """Keeps the books of one table's rows in memory.
@@ -25,13 +28,14 @@ class Pending:
         self._runtime = runtime
         self._accounting = threading.Lock()
         self._bytes = 0
+        self._enough = self._first = max(options.flush_bytes // _EARLIER, 1)
         self._oldest: float | None = None
         self._is_long = False
 
     @property
     def full(self) -> bool:
         """Whether a flush is due whatever the time."""
-        return self._bytes >= self._options.flush_bytes or self._memory.pressed or self._is_long
+        return self._bytes >= self._enough or self._memory.pressed or self._is_long
 
     @property
     def due(self) -> float | None:
@@ -47,6 +51,11 @@ class Pending:
                 size = snapshot.memory_bytes
                 durable = flusher.is_durable(snapshot)
             self._is_long = flusher.log_is_long
+            if (
+                size < self._bytes
+            ):  # some were flushed; as long as they come quickly twice as many are, the next time
+                again = self._bytes >= self._enough
+                self._enough = min(2 * self._enough, self._options.flush_bytes) if again else self._first
             self._memory.change(size - self._bytes)
             self._bytes = size
             if durable:

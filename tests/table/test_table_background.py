@@ -49,17 +49,24 @@ class TestStep:
             assert table.step() == 5.0
 
     def test_rows_are_flushed_when_there_are_many(self, runtime):
+        """Soon at first, to go on beside the writer, and as long as they keep coming more at a time."""
         fs = MemoryFileSystem()
-        rows = batch(range(100), range(100), range(100))
-        limit = int(rows.nbytes * 1.5)
+        ids = range(100)
+        limit = 8 * batch(ids, ids, ids).nbytes
         with open_table(fs, runtime=runtime, flush_bytes=limit, flush_interval=1e9) as table:
-            table.add(rows)
-            table.step()
-            assert stored(fs) == {}
+            flushed = []
+            for number in range(1, 31):
+                table.add(batch(ids, [number] * 100, ids))
+                table.step()
+                flushed.append(len(stored(fs)) // 100)
+            assert sorted(set(flushed)) == [0, 2, 6, 14, 22, 30]
+            assert all(number - count < 8 for number, count in enumerate(flushed, 1))
             table.add(one(1000))
-            table.add(batch(range(100), range(100, 200), range(100)))
-            table.step()
-            assert len(stored(fs)) == 201
+            table.flush()
+            for number in range(31, 33):
+                table.add(batch(ids, [number] * 100, ids))
+                table.step()
+            assert len(stored(fs)) == 3201
 
     def test_garbage_is_collected_every_so_often(self, clock, runtime):
         fs = MemoryFileSystem()
