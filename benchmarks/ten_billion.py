@@ -50,7 +50,7 @@ def costs(
 
     tables = math.ceil(rows / table)
     size = per_row("bytes") * 1e6 * table
-    flushes = math.ceil(table * ROW_BYTES / TableOptions().flush_bytes)
+    flushes = 1 + math.ceil(table * ROW_BYTES / TableOptions().flush_bytes)  # the first two are of fewer rows
     cold, other = s3["cold, compacted"], s3["other, compacted"]
     listed = lists(tables)
     waiting = (listed - 1) * given.latency  # of a listing, one page after another
