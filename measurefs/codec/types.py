@@ -45,3 +45,8 @@ _ARROW = {
 }
 _ELEMENTS = {ColumnType.STRING_LIST: ColumnType.STRING, ColumnType.INT64_LIST: ColumnType.INT64}
 _NUMBERS = frozenset({ColumnType.INT64, ColumnType.FLOAT64, ColumnType.BOOL})
+
+
+def decoded_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of an array's values, coded or not."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from measurefs.codec import compute as pc
-from measurefs.codec.types import ColumnType
+from measurefs.codec.types import ColumnType, decoded_type
 from measurefs.fs.errors import SchemaError
 
 _WIDER = {
@@ -42,12 +42,10 @@ def widened(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
     SchemaError
         A value would change, or the column is stored with a wider type.
     """
-    coded = pa.types.is_dictionary(column.type)
-    given = column.type.value_type if coded else column.type
-    if given == kind:
+    if column.type == kind or (given := decoded_type(column.type)) == kind:
         return column
     if pa.types.is_string(given) and pa.types.is_binary(kind):
-        if coded:
+        if pa.types.is_dictionary(column.type):
             return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(kind), safe=False)
         return column.cast(kind)
     if pa.types.is_boolean(given) and (pa.types.is_int64(kind) or pa.types.is_float64(kind)):

@@ -35,13 +35,21 @@ class Layout(NamedTuple):
         The first row of each block, and at the end the number of rows.
     firsts : int64 array, shape (primary blocks + 1,)
         The first block of each primary block, and at the end the number of blocks.
+    bounds : list of int
+        The first row of each primary block, and at the end the number of rows.
     uncompressed : int
         The bytes of the rows before any encoding: times, versions and values.
     """
 
     starts: Positions
     firsts: Positions
+    bounds: list[int]
     uncompressed: int
+
+    @classmethod
+    def of(cls, starts: Positions, firsts: Positions, uncompressed: int) -> Layout:
+        """Make one from the beginnings of its blocks and primary blocks."""
+        return cls(starts, firsts, starts[firsts].tolist(), uncompressed)
 
 
 def lay_out(
@@ -62,13 +70,13 @@ def lay_out(
         most = key + sum(int(each.max(initial=0)) for each in lengths)
         if block_rows * most <= block_bytes:  # no block gets that large
             firsts = _join_blocks(starts, np.zeros_like(starts), block_rows, block_bytes)
-            return Layout(starts, firsts, len(rows) * key + sum(map(_total_bytes, others, lengths)))
+            return Layout.of(starts, firsts, len(rows) * key + sum(map(_total_bytes, others, lengths)))
     sizes = np.full(len(rows), key, np.int64)
     for column in others:
         sizes += _value_bytes(column)
     weight = np.concatenate(([0], np.cumsum(sizes)))
     starts = _split_by_bytes(starts, weight, block_bytes)
-    return Layout(starts, _join_blocks(starts, weight[starts], block_rows, block_bytes), int(weight[-1]))
+    return Layout.of(starts, _join_blocks(starts, weight[starts], block_rows, block_bytes), int(weight[-1]))
 
 
 def _join_blocks(starts: Positions, ends: Positions, block_rows: int, block_bytes: int) -> Positions:

@@ -25,7 +25,7 @@ from measurefs.part.metadata import Column
 from measurefs.part.part import Scan
 from measurefs.part.rows import Rows, concat_in_order, concat_rows
 from measurefs.part.selection import Selection, windows
-from measurefs.part.series import Codes, SeriesTable, merge_series, narrowed
+from measurefs.part.series import Codes, SeriesTable, merge_series
 
 Key = tuple[int, int]
 """A series' position in a table of series, and a time."""
@@ -249,9 +249,7 @@ class _Input:
             count = min(count, _up_to(rows.codes, rows.times, bound, "left"))
         self.rows = None
         if count < len(rows):
-            rest = rows.slice(count, len(rows))
-            series, codes = narrowed(rest.series, rest.codes)
-            self.rows = msgspec.structs.replace(rest, series=series, codes=codes)
+            self.rows = rows.slice(count, len(rows)).narrowed()
         return rows.slice(0, count)
 
 

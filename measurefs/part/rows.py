@@ -14,7 +14,7 @@ from measurefs.codec import compute as pc
 from measurefs.codec import memory
 from measurefs.codec.columns import is_plain, values_of
 from measurefs.codec.widening import widened
-from measurefs.part.series import Codes, SeriesTable, merge_series
+from measurefs.part.series import Codes, SeriesTable, merge_series, narrowed
 
 Times = npt.NDArray[np.int64]
 Spans = Sequence[tuple[int, int]]
@@ -78,6 +78,11 @@ class Rows(msgspec.Struct, frozen=True, eq=False):
             return
         for start in range(0, len(self), most):
             yield self.slice(start, min(start + most, len(self)))
+
+    def narrowed(self) -> Rows:
+        """Return the same rows, without the series that do not occur if those are most."""
+        series, codes = narrowed(self.series, self.codes)
+        return msgspec.structs.replace(self, series=series, codes=codes)
 
     def with_versions(self, version: int) -> Rows:
         """Return the same rows, all of this version."""
@@ -193,9 +198,7 @@ def merge_rows(batches: Sequence[Rows], types: Mapping[str, pa.DataType]) -> Ite
         yield from concat_rows(batches, types).slices(_SLICE_ROWS)
         return
     joint = _Joint(batches, types)
-    few = sum(map(len, batches)) <= _SLICE_ROWS
-    for spans in [joint.whole] if few else joint.divided(_SLICE_ROWS):
-        yield joint.ordered(spans)
+    yield from map(joint.ordered, joint.divided(_SLICE_ROWS))
 
 
 class _Joint:
@@ -220,6 +223,9 @@ class _Joint:
 
     def divided(self, most: int) -> Iterator[Spans]:
         """Yield spans that have all rows of some series, about so many, of batches in order of these."""
+        if sum(map(len, self._codes)) <= most:
+            yield self.whole
+            return
         counts = sum(np.bincount(codes, minlength=len(self._series)) for codes in self._codes)
         ends = np.cumsum(counts)
         cuts = np.unique(np.searchsorted(ends, np.arange(0, ends[-1], most), "right"))
@@ -229,17 +235,19 @@ class _Joint:
 
     def rows(self, spans: Spans) -> Rows:
         """Return the rows of spans, joined."""
-        columns = {name: join(spans) for name, join in self._columns.items()}
-        return msgspec.structs.replace(self._keys(spans), columns=columns)
+        return msgspec.structs.replace(self._keys(spans), columns=dict(self._joined(spans)))
 
     def ordered(self, spans: Spans) -> Rows:
         """Return the rows of spans as `sort_rows` orders them."""
         keys = self._keys(spans)
         order = sorted_positions(keys.codes, keys.times, keys.versions)
         if order is None:
-            return self.rows(spans)
-        columns = {name: gather(join(spans), order) for name, join in self._columns.items()}
+            return msgspec.structs.replace(keys, columns=dict(self._joined(spans)))
+        columns = {name: gather(column, order) for name, column in self._joined(spans)}
         return msgspec.structs.replace(keys.take(order), columns=columns)
+
+    def _joined(self, spans: Spans) -> Iterator[tuple[str, pa.Array]]:
+        return ((name, join(spans)) for name, join in self._columns.items())
 
     def _keys(self, spans: Spans) -> Rows:
         codes, times, versions = (

@@ -44,7 +44,7 @@ from measurefs.part.summary import ColumnSummary, Summary, join_columns
 A = TypeVar("A")
 
 _MANY_ROWS, _LASTS_ROWS = 1 << 16, 1 << 21
-_SCALED_ROWS, _RAW_LASTS_ROWS = 1 << 11, 1 << 16
+_SCALED_ROWS = 1 << 11
 """Fewer floats are written as they are in less time than it takes to see that they are decimals."""
 _SHORT_PAGES = 2048
 _REPEATS = 2
@@ -128,7 +128,7 @@ class Encodings:
     def _choose(self, values: Numbers, *, many: bool) -> tuple[NumberEncoding, int]:
         """Return the encoding for values like these, and for how many of them it is not reconsidered."""
         if self._raw:
-            return raw_encoding(values), _RAW_LASTS_ROWS
+            return raw_encoding(values), _MANY_ROWS
         return choose(values, self._level, self._slack), _LASTS_ROWS if many else 0
 
     def of_same(self, what: str, things: tuple[object, ...], make: Callable[[], A]) -> A:
@@ -218,9 +218,8 @@ class PartWriter:
             return
         layout = self._lay_out(rows)
         summarised = is_worthwhile(len(rows), len(layout.starts) - 1, self._options.summary_rows)
-        bounds = layout.starts[layout.firsts].tolist()
         encoded = [
-            self._encode(name, values, layout, bounds, summarised=summarised and place > VERSION)
+            self._encode(name, values, layout, summarised=summarised and place > VERSION)
             for place, (name, values) in enumerate(self._stored_columns(rows))
         ]
         chunks = list(zip(*(column.chunks for column in encoded), strict=True))
@@ -283,28 +282,24 @@ class PartWriter:
         for column in self._columns:
             yield column.name, self._as_stored(column, rows)
 
-    def _encode(
-        self, name: str, values: pa.Array, layout: Layout, bounds: Sequence[int], *, summarised: bool
-    ) -> _Encoded:
-        """Encode a column, whose primary blocks have these bounds, and summarise its blocks if that is asked for."""
+    def _encode(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
+        """Encode a column, and summarise its blocks if that is asked for."""
 
         def anew() -> _Encoded:
-            return self._encode_anew(name, values, layout, bounds, summarised=summarised)
+            return self._encode_anew(name, values, layout, summarised=summarised)
 
         if len(values) > _FEW_ROWS or name not in self._tags:
             return anew()
         return self._encodings.of_same(f"column {name}", (values, layout), anew)
 
-    def _encode_anew(
-        self, name: str, values: pa.Array, layout: Layout, bounds: Sequence[int], *, summarised: bool
-    ) -> _Encoded:
+    def _encode_anew(self, name: str, values: pa.Array, layout: Layout, *, summarised: bool) -> _Encoded:
         encoding = self._encodings.of(name, values)
         plain = codec.plain(values)
         coded = values.type.value_type if pa.types.is_dictionary(values.type) else None
         chunks: list[Chunk] = []
         summaries: list[ColumnSummary] = []
-        for first in range(0, len(bounds) - 1, _BLOCKS_AT_ONCE):
-            window = bounds[first : first + _BLOCKS_AT_ONCE + 1]
+        for first in range(0, len(layout.bounds) - 1, _BLOCKS_AT_ONCE):
+            window = layout.bounds[first : first + _BLOCKS_AT_ONCE + 1]
             here = plain[window[0] : window[-1]]
             if isinstance(here, np.ndarray):
                 within = [bound - window[0] for bound in window]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-import msgspec
 import pyarrow as pa
 
+from measurefs.codec.types import decoded_type
 from measurefs.part.memory_part import MemoryPart
 from measurefs.part.part import Part
 from measurefs.part.rows import Rows, concat_in_order
-from measurefs.part.series import narrowed
 
 _MANY, _MOST = 32, 1 << 10
 _SMALL_ROWS, _SMALL_BYTES = 1 << 12, 1 << 20
@@ -57,7 +56,7 @@ def _of_the_same_types(parts: Sequence[MemoryPart]) -> tuple[list[MemoryPart], d
     alike: list[MemoryPart] = []
     types: dict[str, pa.DataType] = {}
     for part in parts:
-        kinds = {name: _kind(column.type) for name, column in part.held.columns.items()}
+        kinds = {name: decoded_type(column.type) for name, column in part.held.columns.items()}
         if any(types.get(name, kind) != kind for name, kind in kinds.items()):
             break
         types |= kinds
@@ -65,13 +64,6 @@ def _of_the_same_types(parts: Sequence[MemoryPart]) -> tuple[list[MemoryPart], d
     return alike, types
 
 
-def _kind(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
 def _by_own_series(rows: Rows) -> Rows:
     """Return rows without the series of others: a few late ones came with all of a large batch."""
-    if len(rows.series) <= 2 * len(rows):
-        return rows
-    series, codes = narrowed(rows.series, rows.codes)
-    return msgspec.structs.replace(rows, series=series, codes=codes)
+    return rows if len(rows.series) <= 2 * len(rows) else rows.narrowed()

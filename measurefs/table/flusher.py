@@ -270,9 +270,8 @@ class Flusher:
         with self._introducer.pin() as snapshot:
             if _numbers(snapshot) == self._committed_parts:
                 return
-        if snapshot.epoch < max(
-            [self._parent, *self._log.numbers]
-        ):  # a snapshot is later than the log before it
+        # A snapshot is later than the log before it.
+        if snapshot.epoch < max([self._parent, *self._log.numbers]):
             self._introducer.introduce(lambda current, _: current.parts)
         with self._introducer.pin() as snapshot:
             parts = [part.metadata for part in snapshot.file_parts]

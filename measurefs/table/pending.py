@@ -51,11 +51,8 @@ class Pending:
                 size = snapshot.memory_bytes
                 durable = flusher.is_durable(snapshot)
             self._is_long = flusher.log_is_long
-            if (
-                size < self._bytes
-            ):  # some were flushed; as long as they come quickly twice as many are, the next time
-                again = self._bytes >= self._enough
-                self._enough = min(2 * self._enough, self._options.flush_bytes) if again else self._first
+            if size < self._bytes:
+                self._enough = self._enough_next_time()
             self._memory.change(size - self._bytes)
             self._bytes = size
             if durable:
@@ -64,6 +61,12 @@ class Pending:
                 self._oldest = self._runtime.monotonic()
                 return True
         return False
+
+    def _enough_next_time(self) -> int:
+        """Return what the next flush begins with: twice as much as this one, if rows came so quickly."""
+        if self._bytes < self._enough:
+            return self._first
+        return min(2 * self._enough, self._options.flush_bytes)
 
     def forget(self) -> None:
         """Count the rows no more: the table is closed."""
